@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress of long work, on standard error: bars on a terminal, plain lines elsewhere.
+
+::
+
+    with progress.steps("Booting virtual:7.3") as task:
+        task.step("download linux-binary", total_bytes)
+        task.advance(65536)
+        task.done()
+
+Work called from inside opens :func:`steps` again and shows up under the same
+title, so a library function reports the same way whoever calls it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+
+__all__ = ["Task", "steps"]
+
+#: Seconds between two plain lines of one step: a log stays readable, a watcher sees life.
+PLAIN_INTERVAL_S = 5.0
+
+
+class _View(Protocol):
+    """Where steps are shown."""
+
+    def begin(self, what: str, total_bytes: int | None) -> int: ...
+
+    def update(self, step: int, done_bytes: int) -> None: ...
+
+    def end(self, step: int, note: str) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+class Task:
+    """A row of steps, one after the other. Safe to advance from another thread."""
+
+    def __init__(self, view: _View) -> None:
+        self._view = view
+        self._lock = threading.RLock()
+        self._step: int | None = None
+        self._done_bytes = 0
+
+    def step(self, what: str, total_bytes: int | None = None) -> None:
+        """Begin the step `what`, ending the one before.
+
+        :param total_bytes: size when it is known; shown with rate and share.
+        """
+        with self._lock:
+            self.done()
+            self._done_bytes = 0
+            self._step = self._view.begin(what, total_bytes)
+
+    def advance(self, count_bytes: int) -> None:
+        """Add `count_bytes` to what is done of this step."""
+        with self._lock:
+            self.reach(self._done_bytes + count_bytes)
+
+    def reach(self, done_bytes: int) -> None:
+        """Set what is done of this step, in bytes since its beginning."""
+        with self._lock:
+            self._done_bytes = done_bytes
+            if self._step is not None:
+                self._view.update(self._step, done_bytes)
+
+    def done(self, note: str = "") -> None:
+        """End this step; `note` says in two or three words what came out."""
+        with self._lock:
+            if self._step is not None:
+                self._view.end(self._step, note)
+                self._step = None
+
+    def say(self, line: str) -> None:
+        """Show one line that is not a step: a warning, a choice that was made."""
+        self._view.say(line)
+
+
+_current: ContextVar[_View | None] = ContextVar("lmk_progress", default=None)
+
+
+@contextmanager
+def steps(title: str) -> Iterator[Task]:
+    """Show steps under `title` until the block ends (normally or by an exception)."""
+    outer = _current.get()
+    if outer is not None:
+        task = Task(outer)
+        try:
+            yield task
+        finally:
+            task.done()
+        return
+    stream = sys.stderr
+    if stream.isatty():
+        console = Console(file=stream)
+        with _bars(console) as bars:
+            view: _View = _BarView(bars, title)
+            yield from _run(view)
+    else:
+        yield from _run(_PlainView(stream, title))
+
+
+def _run(view: _View) -> Iterator[Task]:
+    token = _current.set(view)
+    task = Task(view)
+    try:
+        yield task
+    finally:
+        task.done()
+        _current.reset(token)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=console,
+    )
+
+
+class _BarView:
+    """Rich bars; a step without a size is a line with a spinner and a clock."""
+
+    def __init__(self, bars: Progress, title: str) -> None:
+        self._bars = bars
+        bars.console.print(f"[bold]{title}[/]", highlight=False)
+
+    def begin(self, what: str, total_bytes: int | None) -> int:
+        return int(self._bars.add_task(what, total=total_bytes, note=""))
+
+    def update(self, step: int, done_bytes: int) -> None:
+        self._bars.update(TaskID(step), completed=done_bytes)
+
+    def end(self, step: int, note: str) -> None:
+        task = self._bars.tasks[self._bars.task_ids.index(TaskID(step))]
+        total = task.total if task.total is not None else (task.completed or 1)
+        self._bars.update(TaskID(step), total=total, completed=total, note=note)
+
+    def say(self, line: str) -> None:
+        self._bars.console.print(line, highlight=False, markup=False)
+
+
+class _PlainView:
+    """Lines for a log: when a step begins, every few seconds, and when it ends."""
+
+    def __init__(self, stream: TextIO, title: str) -> None:
+        self._stream = stream
+        self._steps: list[_PlainStep] = []
+        self.say(title)
+
+    def begin(self, what: str, total_bytes: int | None) -> int:
+        now = time.monotonic()
+        self._steps.append(_PlainStep(what, total_bytes, now))
+        self.say(f"  {what}" + (f" ({_size(total_bytes)})" if total_bytes else "") + " …")
+        return len(self._steps) - 1
+
+    def update(self, step: int, done_bytes: int) -> None:
+        entry = self._steps[step]
+        entry.done_bytes = done_bytes
+        now = time.monotonic()
+        if now - entry.said >= PLAIN_INTERVAL_S:
+            entry.said = now
+            share = f" of {_size(entry.total_bytes)}" if entry.total_bytes else ""
+            self.say(
+                f"  {entry.what}: {_size(done_bytes)}{share}, "
+                f"{_size(done_bytes / (now - entry.began))}/s"
+            )
+
+    def end(self, step: int, note: str) -> None:
+        entry = self._steps[step]
+        seconds = time.monotonic() - entry.began
+        rate = ""
+        if entry.total_bytes and seconds > 0.05:
+            rate = f", {_size(entry.total_bytes / seconds)}/s"
+        self.say(f"  {entry.what}: {note or 'done'} ({seconds:.1f} s{rate})")
+
+    def say(self, line: str) -> None:
+        try:
+            print(line, file=self._stream, flush=True)
+        except (ValueError, OSError):
+            # A closed standard error must not end the work it reports on.
+            return
+
+
+class _PlainStep:
+    def __init__(self, what: str, total_bytes: int | None, began: float) -> None:
+        self.what = what
+        self.total_bytes = total_bytes
+        self.done_bytes = 0
+        self.began = began
+        self.said = began
+
+
+def _size(count_bytes: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count_bytes < 1000:
+            return f"{count_bytes:.0f} {unit}" if unit == "B" else f"{count_bytes:.1f} {unit}"
+        count_bytes /= 1000
+    return f"{count_bytes:.1f} GB"
