@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * Who may die, and who first. Plain C, like decide.h.
+ *
+ * Order: highest oom_score_adj; then what gives most memory back (anon + file + swap; shared
+ * memory does not come back with one process, so it does not count); then the youngest; then
+ * the higher pid, so that the order is total and two CPUs choose alike.
+ */
+#ifndef LMK_RANK_H
+#define LMK_RANK_H
+
+#include "policy/decide.h"
+
+/* What killing `process` gives back, KiB. */
+LMK_INLINE __u64 lmk_gain_kb(const struct lmk_process *process)
+{
+	return process->anon_kb + process->file_kb + process->swap_kb;
+}
+
+/* Memory that is gone once the process is: the figure that freed_kb is reckoned from. */
+LMK_INLINE __u64 lmk_footprint_kb(const struct lmk_process *process)
+{
+	return lmk_gain_kb(process) + process->pgtables_kb;
+}
+
+/* > 0: `a` dies before `b`; < 0: after; 0 only for the same process. */
+LMK_INLINE int lmk_rank(const struct lmk_process *a, const struct lmk_process *b)
+{
+	__u64 gain_a = lmk_gain_kb(a), gain_b = lmk_gain_kb(b);
+
+	if (a->adj != b->adj)
+		return a->adj > b->adj ? 1 : -1;
+	if (gain_a != gain_b)
+		return gain_a > gain_b ? 1 : -1;
+	if (a->start_ns != b->start_ns)
+		return a->start_ns > b->start_ns ? 1 : -1;
+	if (a->pid != b->pid)
+		return a->pid > b->pid ? 1 : -1;
+	return 0;
+}
+
+LMK_INLINE int lmk_uid_in(const struct lmk_uid_range *ranges, __u32 count, __u32 uid)
+{
+	int found = 0;
+
+	for (int i = 0; i < LMK_UID_RANGES; i++) {
+		if ((__u32)i < count && uid >= ranges[i].first && uid <= ranges[i].last)
+			found = 1;
+	}
+	return found;
+}
+
+/*
+ * Why `process` may not die for a verdict with this floor; LMK_REFUSE_NONE: it may.
+ * The never-kill rules come first and hold whatever the floor is.
+ */
+LMK_INLINE __u32 lmk_refusal_of(const struct lmk_policy *policy, const struct lmk_process *process,
+				__s32 floor)
+{
+	if (process->flags & LMK_PROC_INIT || process->pid == 1)
+		return LMK_REFUSE_INIT;
+	if (process->flags & LMK_PROC_KTHREAD)
+		return LMK_REFUSE_KTHREAD;
+	if (process->adj <= LMK_ADJ_NEVER)
+		return LMK_REFUSE_ADJ_NEVER;
+	if (process->flags & LMK_PROC_PROTECTED)
+		return LMK_REFUSE_PROTECTED;
+	if (process->adj < floor)
+		return LMK_REFUSE_BELOW_FLOOR;
+	if (policy->only_uids_count &&
+	    !lmk_uid_in(policy->only_uids, policy->only_uids_count, process->uid))
+		return LMK_REFUSE_UID;
+	if (lmk_uid_in(policy->protected_uids, policy->protected_uids_count, process->uid))
+		return LMK_REFUSE_UID;
+	if (process->flags & LMK_PROC_DYING)
+		return LMK_REFUSE_DYING;
+	if (process->flags & LMK_PROC_NO_MM)
+		return LMK_REFUSE_NO_MM;
+	return LMK_REFUSE_NONE;
+}
+
+#endif
