@@ -151,9 +151,7 @@ class Device(Protocol):
         """Names in a directory, without ``.`` and ``..``."""
         ...
 
-    def open(
-        self, service: str, *, timeout: timedelta = timedelta(seconds=5)
-    ) -> ByteStream:
+    def open(self, service: str, *, timeout: timedelta = timedelta(seconds=5)) -> ByteStream:
         """Open a service (``localabstract:NAME``, ``tcp:PORT``) on a connection of its own.
 
         :raises lmk.errors.TransientError: the device refused it (within 0.5 s), or is away.
@@ -176,5 +174,3 @@ class Device(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-
-
