@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "parse_address"]
 
-_VIRTUAL = re.compile(r"virtual(:[A-Za-z0-9._-]+)?")
+_VIRTUAL = re.compile(r"virtual(:[A-Za-z0-9._-]+)?(#[A-Za-z0-9._-]+)?")
 _TRANSPORTS = ("direct", "server")
 
 
@@ -97,7 +97,7 @@ def _connect_virtual(serial: str) -> Device:
     if guest is None:
         others = ", ".join(sorted(running.name for running in virtual.running()))
         raise UsageError(
-            f"{serial} is not running: start it with `lmk virtual up{serial[len('virtual') :]}`"
+            f"{serial} is not running: start it with `lmk virtual up {serial}`"
             + (f" (running: {others})" if others else "")
         )
     return DirectDevice("127.0.0.1", guest.port, serial)

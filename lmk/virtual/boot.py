@@ -40,6 +40,7 @@ def up(
     zram_mb: int | None = None,
     adbd_user: str = "root",
     kernel_arguments: tuple[str, ...] | list[str] = (),
+    detached: bool = True,
 ) -> Guest:
     """Boot the guest `name`, or return it when it is up with the same options.
 
@@ -48,6 +49,8 @@ def up(
     :param zram_mb: swap in MB; None is half of `ram_mb`, 0 is none.
     :param adbd_user: ``root`` or ``shell``.
     :param kernel_arguments: added to the kernel command line, winning over the defaults.
+    :param detached: it runs until :meth:`Guest.down`; False ends it with the calling
+        process, however that ends.
     :raises lmk.errors.UsageError: no such name or option, or it is up with other options.
     :raises BootError: QEMU ended, or the guest's adbd did not answer.
 
@@ -67,13 +70,13 @@ def up(
             # Another process may have booted it while this one downloaded.
             existing = _existing(full_name, options, locked=True)
             if existing is None:
-                return _boot(full_name, kernel, booted, qemu, accelerator, options)
+                return _boot(full_name, kernel, booted, qemu, accelerator, options, detached)
         return existing
 
 
 def _existing(name: str, options: Options, *, locked: bool = False) -> Guest | None:
     guest = find_record(place(name), locked=locked)
-    if guest is None or guest.owner is not None:
+    if guest is None or not guest.booted:
         return None
     if guest.options != options:
         raise UsageError(
@@ -98,7 +101,13 @@ def _check(options: Options) -> None:
 
 
 def _boot(
-    name: str, kernel: Kernel, booted: image.Image, qemu: Qemu, accelerator: str, options: Options
+    name: str,
+    kernel: Kernel,
+    booted: image.Image,
+    qemu: Qemu,
+    accelerator: str,
+    options: Options,
+    detached: bool,
 ) -> Guest:
     """Start QEMU and wait for adbd; the caller holds the lock of the name."""
     directory = place(name)
@@ -123,6 +132,9 @@ def _boot(
             ],
             port=port,
         )
+        if not detached:
+            # The kernel ends it with the thread that starts it, after SIGKILL too.
+            command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
         with (directory / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -152,7 +164,7 @@ def _boot(
                 task.step(f"boot Linux {booted.release} ({kernel.abi.machine}, {accelerator})")
                 answered = _wait(guest, process)
                 if answered:
-                    guest = replace(guest, owner=None)
+                    guest = replace(guest, owner=None if detached else guest.owner, booted=True)
                     guest.record()
                     task.done(f"adbd answers on 127.0.0.1:{port}")
                     return guest

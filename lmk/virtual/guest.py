@@ -22,7 +22,16 @@ from lmk.cache import cache_root, lock, remove_tree
 from lmk.errors import LmkError
 from lmk.virtual.qemu import boot_id
 
-__all__ = ["Guest", "Options", "find_record", "place", "process_start", "running"]
+__all__ = [
+    "Guest",
+    "Options",
+    "find_record",
+    "forget",
+    "lock_path",
+    "place",
+    "process_start",
+    "running",
+]
 
 _RECORD = "guest.json"
 #: QEMU ends on SIGTERM at once, even with the guest frozen; SIGKILL follows when it does not.
@@ -63,7 +72,9 @@ class Guest:
     :ivar kernel: the kernel's release, as ``uname -r`` says it.
     :ivar abi: as Android names it: ``x86_64``, ``arm64-v8a``.
     :ivar accelerator: ``kvm`` or ``tcg``.
-    :ivar owner: pid and start time of the process that boots it; None once it is up.
+    :ivar owner: pid and start time of the process it must not outlive: the one that
+        boots it, and after that the one it was booted for unless it is detached.
+    :ivar booted: its adbd has answered.
     """
 
     name: str
@@ -76,6 +87,7 @@ class Guest:
     accelerator: str
     options: Options
     owner: tuple[int, int] | None = None
+    booted: bool = False
 
     @property
     def directory(self) -> Path:
@@ -135,14 +147,13 @@ def running() -> list[Guest]:
     if not folder.is_dir():
         return []
     found = [find_record(directory) for directory in sorted(folder.iterdir())]
-    return [guest for guest in found if guest is not None and guest.owner is None]
+    return [guest for guest in found if guest is not None and guest.booted]
 
 
 def find_record(directory: Path, *, locked: bool = False) -> Guest | None:
     """The live guest recorded in `directory`; a record of a dead one is removed.
 
-    One that was still booting when the process that booted it died is ended:
-    nobody waits for it, and nobody would ever take it down.
+    One whose owner died is ended: nobody waits for it, and nobody would ever take it down.
 
     :param locked: the caller holds the lock of its name.
     """
@@ -158,8 +169,17 @@ def find_record(directory: Path, *, locked: bool = False) -> Guest | None:
 
 
 def _counts(guest: Guest) -> bool:
-    booted = guest.owner is None or process_start(guest.owner[0]) == guest.owner[1]
-    return guest.alive() and booted
+    owned = guest.owner is None or process_start(guest.owner[0]) == guest.owner[1]
+    return guest.alive() and owned
+
+
+def forget(name: str) -> None:
+    """Remove the logs that a boot of `name` left when it failed."""
+    directory = place(name)
+    if directory.is_dir():
+        with lock(lock_path(name)):
+            if _read(directory) is None:
+                _remove(directory)
 
 
 def _read(directory: Path) -> Guest | None:
