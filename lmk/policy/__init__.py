@@ -1,1 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Policies: read, check, complete and write them; and the decision core on this machine.
+
+::
+
+    policy = lmk.policy.load("my.textpb")       # complete, checked
+    for finding in lmk.policy.check(text): ...
+
+The definition of every knob is ``proto/lmk/v1/policy.proto``. :mod:`lmk.policy.core`
+runs the very code that decides in the kernel.
+"""
+
+from lmk.policy.check import Finding, check_policy
+from lmk.policy.text import check, dump, load, parse, preset, presets
+from lmk.proto.policy_pb2 import Policy
+
+__all__ = [
+    "Finding",
+    "Policy",
+    "check",
+    "check_policy",
+    "dump",
+    "load",
+    "parse",
+    "preset",
+    "presets",
+]
