@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The structs of ``bpf/include/lmk/abi.h`` and ``bpf/policy/`` as ctypes sees them.
+
+A test compiles ``offsetof`` of every member and compares. The view of a policy is not
+listed here: it is made from the protobuf descriptor by the rule of ``tools/generate``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_char, c_int32, c_uint8, c_uint32, c_uint64
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from lmk.proto.policy_pb2 import Policy
+
+__all__ = [
+    "PendingStruct",
+    "PolicyStruct",
+    "ProcessStruct",
+    "PsiDeltaStruct",
+    "SampleStruct",
+    "UidRangeStruct",
+    "VerdictStruct",
+    "WindowStruct",
+]
+
+#: policy_view.h: LMK_UID_RANGES; abi.h: LMK_COMM.
+UID_RANGES = 8
+COMM_BYTES = 16
+
+
+class SampleStruct(ctypes.Structure):
+    """``struct lmk_sample``."""
+
+    _fields_ = [  # ctypes wants a list
+        *((name, c_uint64) for name in (
+            "time_ns", "total_kb", "free_kb", "available_kb", "wmark_min_kb", "wmark_low_kb",
+            "wmark_high_kb", "swap_total_kb", "swap_free_kb", "file_kb", "anon_kb", "shmem_kb",
+            "slab_reclaimable_kb", "psi_some_total_us", "psi_full_total_us",
+            "psi_some_window_us", "psi_full_window_us", "refault_file", "refault_anon",
+        )),
+        ("direct_reclaimers", c_uint32),
+        ("kswapd_awake", c_uint8),
+        ("pad", c_uint8 * 3),
+        ("known", c_uint32),
+        ("pad2", c_uint32),
+    ]  # fmt: skip
+
+
+class ProcessStruct(ctypes.Structure):
+    """``struct lmk_process``."""
+
+    _fields_ = [
+        *((name, c_uint64) for name in (
+            "start_ns", "mm", "anon_kb", "file_kb", "shmem_kb", "swap_kb", "pgtables_kb",
+            "min_flt", "maj_flt",
+        )),
+        ("pid", c_int32),
+        ("tid", c_int32),
+        ("uid", c_uint32),
+        ("adj", c_int32),
+        ("threads", c_uint32),
+        ("flags", c_uint32),
+        ("comm", c_char * COMM_BYTES),
+    ]  # fmt: skip
+
+
+class VerdictStruct(ctypes.Structure):
+    """``struct lmk_verdict``."""
+
+    _fields_ = [
+        ("reason", c_uint32),
+        ("floor", c_int32),
+        ("breached", c_uint32),
+        ("pad", c_uint32),
+        ("free_limit_kb", c_uint64),
+        ("available_limit_kb", c_uint64),
+        ("swap_limit_kb", c_uint64),
+        ("some_limit_us", c_uint64),
+        ("full_limit_us", c_uint64),
+    ]
+
+
+class PendingStruct(ctypes.Structure):
+    """``struct lmk_pending``."""
+
+    _fields_ = [
+        *((name, c_uint64) for name in (
+            "kill_id", "start_ns", "mm", "signalled_ns", "last_signal_ns", "exited_ns",
+            "memory_back_ns", "footprint_kb",
+        )),
+        ("pid", c_int32),
+        ("attempts", c_uint32),
+    ]  # fmt: skip
+
+
+class WindowStruct(ctypes.Structure):
+    """``struct lmk_window``."""
+
+    _fields_ = [
+        ("start_ns", c_uint64),
+        ("start_value", c_uint64),
+        ("prev_growth", c_uint64),
+    ]
+
+
+class PsiDeltaStruct(ctypes.Structure):
+    """``struct lmk_psi_delta``."""
+
+    _fields_ = [
+        ("some", c_uint64),
+        ("full", c_uint64),
+        ("nonidle", c_uint64),
+    ]
+
+
+class UidRangeStruct(ctypes.Structure):
+    """``struct lmk_uid_range``."""
+
+    _fields_ = [
+        ("first", c_uint32),
+        ("last", c_uint32),
+    ]
+
+
+def _policy_members() -> list[tuple[str, type]]:
+    members: list[tuple[str, type]] = []
+    for field in Policy.DESCRIPTOR.fields:
+        if field.type == FieldDescriptor.TYPE_STRING:
+            continue  # the name stays with the agent
+        if field.is_repeated:
+            members.append((field.name, UidRangeStruct * UID_RANGES))
+            members.append((f"{field.name}_count", c_uint32))
+        elif field.message_type is not None:
+            members += [
+                (f"{field.name}_{member.name}", _scalar(member.type))
+                for member in field.message_type.fields
+            ]
+        else:
+            members.append((field.name, _scalar(field.type)))
+    return members
+
+
+def _scalar(kind: int) -> type:
+    return c_int32 if kind == FieldDescriptor.TYPE_SINT32 else c_uint32
+
+
+class PolicyStruct(ctypes.Structure):
+    """``struct lmk_policy``."""
+
+    _fields_ = _policy_members()
