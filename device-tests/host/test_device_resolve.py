@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a serial to a device: which one is meant, and what is said when none is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from fake_adbd import FakeAdbd
+
+from lmk import virtual
+from lmk.device.resolve import connect, parse_address
+from lmk.errors import UnsupportedError, UsageError
+
+
+@pytest.fixture
+def guests(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Names and ports of the virtual devices that run; none at first."""
+    running: dict[str, int] = {}
+
+    def guest(name: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, port=running[name])
+
+    monkeypatch.setattr(virtual, "running", lambda: [guest(name) for name in running])
+    monkeypatch.setattr(virtual, "find", lambda name: guest(name) if name in running else None)
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    return running
+
+
+def test_no_device_says_how_to_get_one(guests: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=r"no device: .*lmk virtual up.*-s SERIAL"):
+        connect()
+
+
+def test_two_devices_and_no_choice_are_listed(guests: dict[str, int]) -> None:
+    guests.update({"virtual:7.3": 1, "virtual:6.12": 2})
+    with pytest.raises(UsageError, match=r"several devices \(virtual:6\.12, virtual:7\.3\)"):
+        connect()
+
+
+def test_the_only_virtual_device_is_taken(guests: dict[str, int]) -> None:
+    with FakeAdbd() as adbd:
+        guests["virtual:7.3"] = adbd.port
+        with connect() as device:
+            assert device.serial == "virtual:7.3"
+
+
+def test_argument_comes_before_the_environment(
+    guests: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeAdbd() as adbd:
+        serial = f"tcp:127.0.0.1:{adbd.port}"
+        monkeypatch.setenv("ANDROID_SERIAL", "virtual:none")
+        with connect(serial) as device:
+            assert device.serial == serial
+        monkeypatch.setenv("ANDROID_SERIAL", serial)
+        with connect() as device:
+            assert device.serial == serial
+
+
+def test_virtual_device_that_does_not_run_says_how_to_start_it(guests: dict[str, int]) -> None:
+    guests["virtual:6.12"] = 1
+    with pytest.raises(UsageError, match=r"lmk virtual up.*running: virtual:6\.12"):
+        connect("virtual:7.3-arm64")
+
+
+@pytest.mark.parametrize(
+    "serial",
+    ["tcp:", "tcp:host", "tcp:host:", "tcp::5555", "tcp:host:x", "tcp:host:0", "tcp:host:65536",
+     "tcp:fe80::1:5555", "tcp:host:\u0665", "virtual:", "virtual:a b", "virtual:7.3/..", "local:x"],
+)  # fmt: skip
+def test_bad_serial_is_a_usage_error_that_shows_it(guests: dict[str, int], serial: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        connect(serial)
+    assert repr(serial) in str(caught.value)
+
+
+def test_address_may_be_ipv6_in_brackets() -> None:
+    assert parse_address("tcp:[::1]:5555") == ("::1", 5555)
+    assert parse_address("host:5555") == ("host", 5555)
+
+
+@pytest.mark.parametrize("serial", ["emulator-5554", "R5CT1234567", "192.168.1.7:5555"])
+def test_serial_of_the_adb_server_says_what_works_instead(
+    guests: dict[str, int], serial: str
+) -> None:
+    with pytest.raises(UnsupportedError, match="tcp:HOST:PORT"):
+        connect(serial)
+
+
+def test_direct_transport_takes_a_bare_address(guests: dict[str, int]) -> None:
+    with FakeAdbd() as adbd, connect(f"127.0.0.1:{adbd.port}", transport="direct") as device:
+        assert device.run("echo yes").text == "yes\n"
+
+
+def test_server_transport_and_local_are_refused_with_what_works(guests: dict[str, int]) -> None:
+    with pytest.raises(UnsupportedError, match="adb server"):
+        connect("tcp:host:5555", transport="server")
+    with pytest.raises(UnsupportedError, match="lmk virtual up"):
+        connect("local")
+
+
+def test_unknown_transport_is_a_usage_error(guests: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="direct, server"):
+        connect("tcp:host:5555", transport="carrier-pigeon")
