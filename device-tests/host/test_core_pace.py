@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When to look again, whether a kill holds up the next, and how stall is reckoned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmk.policy import core
+from lmk.policy.core import Gate, Known, Pending, PsiDelta, Sample, Window
+from lmk.policy.text import preset
+from lmk.proto.policy_pb2 import Policy
+
+MS = 1_000_000
+SECOND = 1000 * MS
+
+
+@pytest.fixture
+def policy() -> Policy:
+    chosen = preset("default")
+    chosen.timing.pressure_interval_ms = 10
+    chosen.timing.idle_interval_ms = 1000
+    chosen.timing.fill_rate_mb_per_s = 100
+    chosen.timing.kill_timeout_ms = 2000
+    chosen.timing.retry_ms = 250
+    chosen.scarcity.available_below_pct = 10
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("headroom_kb", "interval_ms"),
+    [
+        (-1, 10),
+        (0, 10),
+        (2 * 1024, 10),  # 20 ms at 100 MB/s: half of it
+        (4 * 1024, 20),
+        (100 * 1024, 500),
+        (200 * 1024, 1000),
+        (4000 * 1024, 1000),
+    ],
+)
+def test_the_sensor_sleeps_half_as_long_as_the_headroom_lasts(
+    policy: Policy, headroom_kb: int, interval_ms: int
+) -> None:
+    sample = Sample(total_kb=1_000_000, available_kb=100_000 + headroom_kb, known=Known.AVAILABLE)
+    assert core.interval_ms(policy, sample) == interval_ms
+    assert core.interval_ms(policy, sample, under_pressure=True) == 10
+
+
+PENDING = Pending(pid=7, kill_id=1, signalled_ns=SECOND, last_signal_ns=SECOND)
+
+
+def test_no_kill_under_way_leaves_the_gate_open(policy: Policy) -> None:
+    assert core.gate(policy, None, SECOND) is Gate.OPEN
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "dying", "gate"),
+    [
+        (0, False, Gate.WAIT),
+        (249, False, Gate.WAIT),
+        (250, False, Gate.RETRY),
+        (250, True, Gate.WAIT),
+        (1999, True, Gate.WAIT),
+        (2000, True, Gate.TIMEOUT),
+        (2000, False, Gate.TIMEOUT),
+    ],
+)
+def test_a_victim_holds_up_the_next_kill_until_the_timeout(
+    policy: Policy, after_ms: int, dying: bool, gate: Gate
+) -> None:
+    assert core.gate(policy, PENDING, SECOND + after_ms * MS, dying=dying) is gate
+
+
+def test_an_exited_victim_still_giving_memory_back_holds_up_the_next(policy: Policy) -> None:
+    exited = replace(PENDING, exited_ns=SECOND + 5 * MS)
+    assert core.gate(policy, exited, SECOND + 900 * MS) is Gate.WAIT
+    back = replace(exited, memory_back_ns=SECOND + 80 * MS)
+    assert core.gate(policy, back, SECOND + 80 * MS) is Gate.OPEN
+
+
+def test_a_retry_is_counted_from_the_last_signal_not_the_first(policy: Policy) -> None:
+    again = replace(PENDING, last_signal_ns=SECOND + 250 * MS, attempts=2)
+    assert core.gate(policy, again, SECOND + 499 * MS) is Gate.WAIT
+    assert core.gate(policy, again, SECOND + 500 * MS) is Gate.RETRY
+
+
+def test_a_clock_that_steps_back_does_not_open_the_gate(policy: Policy) -> None:
+    assert core.gate(policy, PENDING, SECOND - 1) is Gate.WAIT
+
+
+# -- stall -------------------------------------------------------------------------------------
+
+
+def test_stall_is_the_mean_of_the_cpus_weighted_by_their_busy_time() -> None:
+    busy = PsiDelta(some=800 * MS, full=400 * MS, nonidle=900 * MS)
+    idle = PsiDelta(some=0, full=0, nonidle=100 * MS)
+    some, full = core.psi_stall_ns([busy, idle])
+    assert some == pytest.approx(720 * MS, rel=1e-3)
+    assert full == pytest.approx(360 * MS, rel=1e-3)
+
+
+def test_idle_cpus_have_no_stall() -> None:
+    assert core.psi_stall_ns([PsiDelta(0, 0, 0)] * 4) == (0, 0)
+
+
+def test_sixty_four_cpus_stalled_for_four_seconds_do_not_overflow() -> None:
+    cpu = PsiDelta(some=4 * SECOND, full=4 * SECOND, nonidle=4 * SECOND)
+    some, full = core.psi_stall_ns([cpu] * 64)
+    assert some == pytest.approx(4 * SECOND, rel=1e-6)
+    assert full == some
+
+
+def test_a_full_stall_is_seen_before_it_ends() -> None:
+    window = Window(SECOND)
+    window.growth(10 * SECOND, 0)
+    seen_at = next(
+        ms
+        for ms in range(10, 2000, 10)
+        if window.growth(10 * SECOND + ms * MS, ms * MS) >= 700 * MS
+    )
+    assert seen_at == 700
+
+
+def test_old_stall_fades_out_of_the_window() -> None:
+    window = Window(SECOND)
+    now = 10 * SECOND
+    window.growth(now, 0)
+    for ms in range(100, 5000, 100):
+        window.growth(now + ms * MS, min(ms, 500) * MS)
+    assert window.growth(now + 5000 * MS, 500 * MS) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.integers(0, 100)), min_size=1, max_size=60))
+def test_growth_is_never_more_than_two_windows_really_had(steps: list[tuple[int, int]]) -> None:
+    window = Window(SECOND)
+    now, value = 10 * SECOND, 0
+    history = [(now, value)]
+    window.growth(now, value)
+    for milliseconds, stalled_pct in steps:
+        now += milliseconds * MS
+        value += milliseconds * MS * stalled_pct // 100
+        history.append((now, value))
+        before = max((v for t, v in history if t <= now - 2 * SECOND), default=0)
+        # One step may lie before the window it is counted in.
+        assert window.growth(now, value) <= value - before + 400 * MS
+
+
+def test_a_counter_that_starts_anew_starts_the_window_anew() -> None:
+    window = Window(SECOND)
+    window.growth(10 * SECOND, 5 * SECOND)
+    window.growth(10 * SECOND + 100 * MS, 5 * SECOND + 50 * MS)
+    assert window.growth(10 * SECOND + 200 * MS, 0) == 0
+    assert window.growth(10 * SECOND + 300 * MS, 60 * MS) == 60 * MS
