@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the serial a user gives to a connected device.
 
-``virtual[:KERNEL[-ABI]]`` is a virtual device, ``tcp:HOST:PORT`` an adbd that listens
+``virtual[:KERNEL[-ABI]][#INSTANCE]`` is a virtual device, ``tcp:HOST:PORT`` an adbd that listens
 there. ``-s`` comes first, then ``$ANDROID_SERIAL``, then the one virtual device that runs.
 Nothing is booted here: only ``lmk virtual up``, the demo and the tests do that.
 """
@@ -38,7 +38,7 @@ def connect(serial: str | None = None, *, transport: str | None = None) -> Devic
     chosen = serial or os.environ.get("ANDROID_SERIAL") or _only_device()
     if transport == "server":
         raise _no_server(chosen)
-    if _VIRTUAL.fullmatch(chosen):
+    if _VIRTUAL.match(chosen):
         return _connect_virtual(chosen)
     if chosen == "local":
         raise UnsupportedError(
@@ -48,10 +48,6 @@ def connect(serial: str | None = None, *, transport: str | None = None) -> Devic
     if chosen.startswith("tcp:") or transport == "direct":
         host, port = parse_address(chosen)
         return DirectDevice(host, port, chosen)
-    if re.match(r"(virtual|local|tcp)\b", chosen):
-        raise UsageError(
-            f"serial {chosen!r} is not one of virtual[:KERNEL[-ABI]], tcp:HOST:PORT, local"
-        )
     raise _no_server(chosen)
 
 
