@@ -204,8 +204,6 @@ def _remove(directory: Path) -> None:
     if directory.is_dir():
         remove_tree(directory)
     (directory.parent / f".{directory.name}.lock").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        directory.parent.rmdir()
 
 
 def process_start(pid: int) -> int | None:

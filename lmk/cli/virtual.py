@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lmk virtual``: boot, list and end virtual devices."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from lmk import virtual as guests
+from lmk.errors import UsageError
+
+__all__ = ["virtual"]
+
+
+@click.group()
+def virtual() -> None:
+    """Virtual devices: a stock kernel and the real adbd under QEMU.
+
+    A NAME is virtual[:KERNEL][#INSTANCE]: `virtual` is the newest kernel on this
+    machine's ABI, `virtual:7.3-arm64` another ABI, `virtual#2` a second one beside it.
+    """
+
+
+@virtual.command()
+@click.argument("name", default="virtual")
+@click.option("--ram-mb", type=int, default=800, show_default=True, help="Memory in MB.")
+@click.option("--cpus", type=int, default=2, show_default=True, help="Number of CPUs.")
+@click.option("--zram-mb", type=int, help="Swap in MB; 0 is none.  [default: half of the memory]")
+@click.option(
+    "--adbd-user",
+    type=click.Choice(["root", "shell"]),
+    default="root",
+    show_default=True,
+    help="User that adbd and its shells run as.",
+)
+@click.option(
+    "--kernel-arg",
+    "kernel_arguments",
+    multiple=True,
+    metavar="ARG",
+    help="Add to the kernel command line, as psi=0. May be given several times.",
+)
+def up(
+    name: str,
+    ram_mb: int,
+    cpus: int,
+    zram_mb: int | None,
+    adbd_user: str,
+    kernel_arguments: tuple[str, ...],
+) -> None:
+    """Boot NAME; it runs until `lmk virtual down`."""
+    guest = guests.up(
+        name,
+        ram_mb=ram_mb,
+        cpus=cpus,
+        zram_mb=zram_mb,
+        adbd_user=adbd_user,
+        kernel_arguments=kernel_arguments,
+    )
+    click.echo(f"{guest.name} is up (adb connect 127.0.0.1:{guest.port})")
+
+
+@virtual.command()
+@click.argument("names", nargs=-1)
+@click.option("--all", "everyone", is_flag=True, help="Every virtual device that runs.")
+def down(names: tuple[str, ...], everyone: bool) -> None:
+    """End NAMES (by default the one that runs) and remove their logs."""
+    if everyone and names:
+        raise UsageError("give names or --all, not both")
+    running = [guest.name for guest in guests.running()]
+    for name in running if everyone else names or (_only(),):
+        click.echo(f"{name} {'is down' if guests.down(name) else 'was not up'}")
+
+
+@virtual.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def list_(as_json: bool) -> None:
+    """List the virtual devices that run."""
+    running = guests.running()
+    if as_json:
+        rows = [
+            asdict(guest) | {"console_log": str(guest.console_log), "address": guest.address}
+            for guest in running
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("SERIAL", "ADB", "KERNEL", "ABI", "ACCEL", "RAM", "SWAP", "CPUS"):
+        table.add_column(heading, no_wrap=True)
+    for guest in running:
+        table.add_row(
+            guest.name,
+            f"127.0.0.1:{guest.port}",
+            guest.kernel,
+            guest.abi,
+            guest.accelerator,
+            f"{guest.options.ram_mb} MB",
+            f"{guest.options.swap_mb} MB" if guest.options.swap_mb else "none",
+            str(guest.options.cpus),
+        )
+    if running:
+        # A pipe gets whole lines, whatever its width is taken for.
+        width = None if sys.stdout.isatty() else 200
+        Console(width=width, highlight=False, markup=False).print(table)
+    else:
+        click.echo("none is up; `lmk virtual up` boots one", err=True)
+
+
+@virtual.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("name", required=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def shell(context: click.Context, name: str | None, command: tuple[str, ...]) -> None:
+    """Open a shell on NAME, or run COMMAND there and take its exit code."""
+    from lmk.device.resolve import connect
+    from lmk.virtual.terminal import interact
+
+    with connect(name or _only()) as device:
+        if not command:
+            interact(device)
+            return
+        result = device.run(" ".join(command), timeout=None)
+        sys.stdout.buffer.write(result.stdout)
+        sys.stderr.buffer.write(result.stderr)
+        context.exit(result.exit_code)
+
+
+@virtual.command()
+@click.argument("name", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the guest ends.")
+def logs(name: str | None, follow: bool) -> None:
+    """Print the console of NAME; of a boot that failed, too."""
+    full_name, _kernel = guests.parse(name or _only())
+    directory = guests.place(full_name)
+    console = directory / "console.log"
+    if not console.exists():
+        raise UsageError(f"{full_name} has no console log: it is not up, and no boot of it failed")
+    _print_from(console, 0)
+    if follow:
+        _follow(full_name, console)
+
+
+def _follow(name: str, console: Path) -> None:
+    position = console.stat().st_size
+    while guests.find(name) is not None and console.exists():
+        if console.stat().st_size > position:
+            position = _print_from(console, position)
+        else:
+            time.sleep(0.2)
+
+
+def _print_from(console: Path, position: int) -> int:
+    with console.open("rb") as log:
+        log.seek(position)
+        data = log.read()
+    out = sys.stdout.buffer
+    out.write(data)
+    out.flush()
+    return position + len(data)
+
+
+def _only() -> str:
+    names = [guest.name for guest in guests.running()]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise UsageError("no virtual device is up; `lmk virtual up` boots one")
+    raise UsageError(f"several virtual devices are up: name one of {', '.join(names)}")
