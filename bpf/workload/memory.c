@@ -13,6 +13,7 @@
 
 #define PAGE_KB	     4
 #define PAGE_WORDS   512
+#define POOL_WORDS   4096
 #define CHUNK_KB     1024
 #define CHUNKS	     65536 /* 64 GiB; an untouched array costs nothing */
 #define CHUNK_BYTES  ((size_t)CHUNK_KB * 1024)
@@ -23,36 +24,46 @@ static uint64_t filled_kb;
 static uint64_t touched_kb; /* where memory_touch() goes on */
 static unsigned int random_words = PAGE_WORDS * (100 - HALF_COMPRESSIBLE_PCT) / 100;
 static uint64_t state;
+static uint64_t pool[POOL_WORDS];
 
 void memory_set_compressible(unsigned int pct)
 {
 	random_words = PAGE_WORDS * (100 - pct) / 100;
 }
 
+/* xorshift64 */
+static uint64_t next_random(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return state;
+}
+
 /*
- * A random part that no compressor gets smaller, then one word repeated. The first word
- * always differs from the rest: zram stores a page of one word as just that word.
+ * A random part that no compressor gets smaller, then one word repeated. Random bytes come
+ * from a pool, from another place for each page: a page is compressed by itself, and making
+ * them anew costs an emulated CPU more than the page fault. The first word always differs
+ * from the rest: zram stores a page of one word as just that word.
  */
 static void fill_page(uint64_t *page)
 {
-	uint64_t x = state;
-	unsigned int i;
+	unsigned int begin;
 
-	for (i = 0; i < random_words || i == 0; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		page[i] = x;
+	if (!state) {
+		state = (boottime_ns() ^ ((uint64_t)getpid() * GOLDEN_RATIO)) | 1;
+		for (unsigned int i = 0; i < POOL_WORDS; i++)
+			pool[i] = next_random();
 	}
-	state = x;
-	for (; i < PAGE_WORDS; i++)
+	begin = (unsigned int)(next_random() % (POOL_WORDS - PAGE_WORDS));
+	memcpy(page, pool + begin, random_words * sizeof(*page));
+	for (unsigned int i = random_words; i < PAGE_WORDS; i++)
 		page[i] = GOLDEN_RATIO;
+	page[0] = state;
 }
 
 int memory_grow(uint64_t kb)
 {
-	if (!state)
-		state = (boottime_ns() ^ ((uint64_t)getpid() * GOLDEN_RATIO)) | 1;
 	for (uint64_t end_kb = filled_kb + kb; filled_kb < end_kb; filled_kb += PAGE_KB) {
 		uint64_t chunk = filled_kb / CHUNK_KB;
 

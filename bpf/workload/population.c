@@ -22,7 +22,6 @@
  * This process has oom_score_adj -1000 where it may (root): neither the kernel's OOM killer
  * nor lmk takes it, so the record survives. Its children die with it.
  */
-#define _GNU_SOURCE /* SCHED_RESET_ON_FORK, P_PIDFD */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -32,6 +31,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -424,6 +424,7 @@ int main(int argc, char **argv)
 	}
 	/* Written to by a host that has gone: that is seen as an error of write(2). */
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)prctl(PR_SET_NAME, "lmk-population"); /* executed as /proc/self/exe */
 	protect();
 	heard_ns = boottime_ns();
 	epoll = epoll_create1(EPOLL_CLOEXEC);

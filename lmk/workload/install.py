@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts a workload program on a device, once."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shlex
+
+from lmk import progress
+from lmk.build import Bundle
+from lmk.build.compiler import Job
+from lmk.build.recipe import ABIS, PROGRAMS
+from lmk.build.sources import source_root
+from lmk.device.interface import Device
+from lmk.errors import LmkError, TransientError, UnsupportedError
+
+__all__ = ["install", "is_root"]
+
+#: Where root's programs go, by preference; no other user can write there.
+_ROOT_PLACES = ("/data/lmk", "/run/lmk")
+_SHELL_PLACE = "/data/local/tmp"
+
+
+def install(device: Device, name: str, *, bundle: Bundle | None = None) -> str:
+    """Have the program `name` (``lmk-eater``, ``lmk-population``) on the device; returns its path.
+
+    :param bundle: take it from there; without, it is compiled (or found in the cache).
+    :raises lmk.errors.UsageError: no compiler here.
+    :raises lmk.errors.UnsupportedError: an ABI that nothing is built for.
+
+    As root it lies in a folder that only root can write, and what lies there is checked
+    by its hash: the folder that the push goes through is open to the shell user.
+    """
+    abi = device.run("uname -m").text.strip()
+    content = _content(abi, name, bundle)
+    digest = _sha256(content)
+    places = _ROOT_PLACES if is_root(device) else (_SHELL_PLACE,)
+    path = ""
+    for place in places:
+        path = f"{place}/{name}"
+        if _remote_sha256(device, path) == digest:
+            return path
+    passing = f"{_SHELL_PLACE}/.{name}-{secrets.token_hex(8)}"
+    with progress.steps(f"Installing {name}") as task:
+        task.step(f"push {name}", len(content))
+        device.push(content, passing, mode=0o600, progress=lambda done, _total: task.reach(done))
+    try:
+        for place in places:
+            path = f"{place}/{name}"
+            made = device.run(
+                f"parent={shlex.quote(place.rpartition('/')[0])}; [ -d $parent ] || exit 1; "
+                f"mkdir -p -m 0700 {place} && cp {passing} {path}.new && chmod 0700 {path}.new"
+            )
+            if made.exit_code == 0:
+                break
+        else:
+            raise LmkError(
+                f"{device.serial}: cannot install {name} in {' or '.join(places)}",
+                detail=made.error_text,
+                serial=device.serial,
+            )
+    finally:
+        device.run(f"rm -f {passing}")
+    if _remote_sha256(device, f"{path}.new") != digest:
+        raise TransientError(f"{device.serial}: {path} is not what was pushed; try again")
+    device.run(f"mv -f {path}.new {path}")
+    return path
+
+
+def is_root(device: Device) -> bool:
+    """Whether commands run as uid 0."""
+    return device.run("id -u").text.strip() == "0"
+
+
+def _content(abi: str, name: str, bundle: Bundle | None) -> bytes:
+    if bundle is not None:
+        return bundle.file(abi, name).content
+    if abi not in ABIS:
+        raise UnsupportedError(f"no programs for ABI {abi!r}; there are: {', '.join(ABIS)}")
+    recipe = next(recipe for recipe in PROGRAMS if recipe.output == name)
+    with progress.steps(f"Building {name}") as task:
+        return Job(recipe, ABIS[abi], source_root()).run(task)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _remote_sha256(device: Device, path: str) -> str:
+    return device.run(f"sha256sum {path} 2>/dev/null").text.partition(" ")[0]

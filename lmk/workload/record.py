@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device's own record of who lived and who died, and what it says about a killer.
+
+It comes from the population's parent, which watches each child by its pidfd; no kill
+report has a part in it. So the order of deaths, and whether a report is true, are
+judged by a witness that knows nothing of the reports.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lmk.proto.record_pb2 import KillReport
+
+__all__ = ["Death", "Life", "disagreements", "order_violations"]
+
+_SIGKILL = 9
+#: /proc/PID/stat counts start times in ticks of 10 ms (USER_HZ, the same on every ABI).
+_TICK_NS = 10_000_000
+#: A process that began while another was already dying was not there to be chosen instead.
+_DYING_NS = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One process of the population.
+
+    :ivar time_ns: when it was started, CLOCK_BOOTTIME.
+    :ivar start_ticks: /proc/PID/stat field 22: with the pid, its identity.
+    """
+
+    time_ns: int
+    name: str
+    pid: int
+    start_ticks: int
+    uid: int
+    adj: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Pid and start time: never the same for two processes of one boot."""
+        return self.pid, self.start_ticks
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process ended.
+
+    :ivar time_ns: when its parent heard of it, CLOCK_BOOTTIME; in the order of deaths.
+    :ivar signal: that ended it; 0 when it exited by itself.
+    :ivar asked: its parent had told it to end.
+    """
+
+    life: Life
+    time_ns: int
+    signal: int
+    asked: bool
+
+    @property
+    def killed(self) -> bool:
+        """Somebody killed it."""
+        return self.signal == _SIGKILL and not self.asked
+
+
+def order_violations(lives: Iterable[Life], deaths: Sequence[Death]) -> list[str]:
+    """Each kill of a process while one with a higher oom_score_adj lived, as one line.
+
+    :param deaths: in the order in which they happened.
+    """
+    ended = {death.life.identity: death.time_ns for death in deaths}
+    everyone = list(lives)
+    found = []
+    for death in deaths:
+        if not death.killed:
+            continue
+        spared = [
+            life
+            for life in everyone
+            if life.adj > death.life.adj
+            and life.time_ns + _DYING_NS < death.time_ns
+            and ended.get(life.identity, death.time_ns + 1) > death.time_ns
+        ]
+        if spared:
+            first = max(spared, key=lambda life: life.adj)
+            found.append(
+                f"{death.life.name} (adj {death.life.adj}) died before "
+                f"{first.name} (adj {first.adj})"
+                + (f" and {len(spared) - 1} more" if len(spared) > 1 else "")
+            )
+    return found
+
+
+def disagreements(deaths: Sequence[Death], reports: Sequence[KillReport]) -> list[str]:
+    """Everything in which the kill reports and the record of deaths differ, as lines.
+
+    A death by SIGKILL without a report, a report without such a death, two reports of
+    one death, another uid or adj, and times that cannot be (an exit after the parent
+    has heard of it, a phase before the one that it follows).
+    """
+    found = []
+    reported: dict[tuple[int, int], KillReport] = {}
+    for report in reports:
+        victim = report.victim
+        identity = (victim.pid, victim.start_time_ns // _TICK_NS)
+        if identity in reported:
+            found.append(f"pid {victim.pid} ({victim.name}) is reported twice")
+        reported[identity] = report
+    for death in deaths:
+        if not death.killed:
+            continue
+        matching = reported.pop(death.life.identity, None)
+        if matching is None:
+            found.append(f"{_who(death.life)} died by SIGKILL and no report says so")
+        else:
+            found += _differences(death, matching)
+    found += [
+        f"pid {report.victim.pid} ({report.victim.name}) is reported and did not die "
+        "by SIGKILL in the population"
+        for report in reported.values()
+    ]
+    return found
+
+
+def _who(life: Life) -> str:
+    return f"{life.name} (pid {life.pid}, adj {life.adj})"
+
+
+def _differences(death: Death, report: KillReport) -> list[str]:
+    life, victim, times = death.life, report.victim, report.times
+    found = []
+    if victim.uid != life.uid:
+        found.append(f"{_who(life)} has uid {life.uid}, reported {victim.uid}")
+    if victim.oom_score_adj != life.adj:
+        found.append(f"{_who(life)} is reported with adj {victim.oom_score_adj}")
+    if report.dry_run or not times.HasField("signalled_ns"):
+        found.append(f"{_who(life)} died, and its report says that no signal was sent")
+    phases = [("seen", times.seen_ns), ("decided", times.decided_ns)]
+    if times.HasField("signalled_ns"):
+        phases.append(("signalled", times.signalled_ns))
+    if times.HasField("exited_ns"):
+        phases.append(("exited", times.exited_ns))
+    phases.append(("parent heard of it", death.time_ns))
+    for (earlier, before_ns), (later, after_ns) in itertools.pairwise(phases):
+        if before_ns > after_ns:
+            found.append(
+                f"{_who(life)}: {earlier} is {(before_ns - after_ns) / 1e6:.3f} ms after {later}"
+            )
+    if times.HasField("memory_back_ns") and times.memory_back_ns < times.signalled_ns:
+        found.append(f"{_who(life)}: memory came back before the signal")
+    return found
