@@ -31,7 +31,9 @@ def interact(device: Device) -> None:
     columns, rows = shutil.get_terminal_size()
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
-    with device.open(f"shell:stty rows {rows} cols {columns}; exec sh -i") as stream:
+    # adbd makes the terminal of a command raw, as for a program; a person wants it sane.
+    shell = f"shell:stty sane rows {rows} cols {columns}; exec sh -i"
+    with device.open(shell) as stream:
         over_read, over_write = os.pipe()
         typing = threading.Thread(target=_type, args=(stream, keyboard, over_read), daemon=True)
         try:
