@@ -79,8 +79,9 @@ def _content(abi: str, name: str, bundle: Bundle | None) -> bytes:
     if abi not in ABIS:
         raise UnsupportedError(f"no programs for ABI {abi!r}; there are: {', '.join(ABIS)}")
     recipe = next(recipe for recipe in PROGRAMS if recipe.output == name)
-    with progress.steps(f"Building {name}") as task:
-        return Job(recipe, ABIS[abi], source_root()).run(task)
+    job = Job(recipe, ABIS[abi], source_root())
+    with progress.steps(f"Preparing {name}") as task:
+        return job.run(task)
 
 
 def _sha256(content: bytes) -> str:
