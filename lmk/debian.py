@@ -246,6 +246,9 @@ def _mirror() -> str:
         [
             "apt-get",
             "indextargets",
+            # Without this only indexes that were downloaded are listed: none on a
+            # machine whose lists were cleaned away.
+            "--no-release-info",
             "--format",
             "$(CREATED_BY)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)",
         ],
