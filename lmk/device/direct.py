@@ -20,6 +20,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ _IDLE_LINKS = 4
 _GETPROP = re.compile(r"^\[([^\]\n]+)\]: \[(.*?)\]$(?=\n\[|\n?\Z)", re.DOTALL | re.MULTILINE)
 #: How long to wait for the end of a service that has said all it has to say.
 _END_S = 0.2
+_RETRY_PAUSES_S = (0.02, 0.05, 0.1, 0.2)
 
 
 @dataclass(slots=True)
@@ -314,7 +316,21 @@ class DirectDevice:
             link.transport.close()
 
     def _make_link(self, deadline: Deadline) -> _Link:
-        """Connect and do the handshake, by adb-shell."""
+        """Connect; again when adbd hangs up before its first word.
+
+        adbd names a connection by its file descriptor and refuses one whose descriptor was
+        just that of another that it has not quite forgotten (AOSP adb/transport.cpp,
+        "socket transport already in list"). Nothing has run by then, so another try is safe.
+        """
+        for pause_s in _RETRY_PAUSES_S:
+            try:
+                return self._handshake(deadline)
+            except _HungUpError:
+                time.sleep(pause_s)
+        return self._handshake(deadline)
+
+    def _handshake(self, deadline: Deadline) -> _Link:
+        """One connection and its CNXN and AUTH, by adb-shell."""
         left = deadline.remaining_s()
         step_s = self._connect_s if left is None else max(0.001, min(left, self._connect_s))
         transport = PacketTransport(*self._address, self._serial)
@@ -333,28 +349,39 @@ class DirectDevice:
                 auth_timeout_s=self._accept_s,
                 auth_callback=on_prompt,
             )
-        except (TcpTimeoutException, AdbTimeoutError, LinkClosedError) as error:
+        except BaseException as error:
             transport.close()
-            if prompted:
-                raise UsageError(
-                    f"{self._serial}: unauthorized: accept this host's key on the device's "
-                    f"screen, then try again (the key is in {key_directory()})"
-                ) from error
-            if isinstance(error, LinkClosedError):
-                what = "closed the connection before it said it is adbd"
-            else:
-                what = f"took the connection but said nothing for {step_s:g} s"
-            raise TransientError(f"{self._serial}: offline: it {what}") from error
-        except (InvalidCommandError, InvalidResponseError, InvalidChecksumError) as error:
-            transport.close()
-            raise ProtocolError(
-                f"{self._serial}: what answers there is not adbd", detail=str(error)
-            ) from error
-        except BaseException:
-            transport.close()
-            raise
+            told = self._connect_error(error, prompted, step_s)
+            if told is error:
+                raise
+            raise told from error
         self._features = _features(transport.banner)
         return _Link(transport)
+
+    def _connect_error(self, error: BaseException, prompted: bool, step_s: float) -> BaseException:
+        """What a failed handshake means to the user; `error` itself when it says so already."""
+        silent = isinstance(error, TcpTimeoutException | AdbTimeoutError)
+        hung_up = isinstance(error, LinkClosedError)
+        if prompted and (silent or hung_up):
+            return UsageError(
+                f"{self._serial}: unauthorized: accept this host's key on the device's "
+                f"screen, then try again (the key is in {key_directory()})"
+            )
+        if hung_up:
+            return _HungUpError(f"{self._serial}: offline: it hung up before it said it is adbd")
+        if silent:
+            return TransientError(
+                f"{self._serial}: offline: it took the connection but said nothing for {step_s:g} s"
+            )
+        if isinstance(error, InvalidCommandError | InvalidResponseError | InvalidChecksumError):
+            return ProtocolError(
+                f"{self._serial}: what answers there is not adbd", detail=str(error)
+            )
+        return error
+
+
+class _HungUpError(TransientError):
+    """The device ended the connection before its first word."""
 
 
 def _features(banner: bytes) -> frozenset[str]:

@@ -135,17 +135,18 @@ def pull_tree(sync: FileSync, remote: str, local: Path, progress: Progress | Non
             elif stat.S_ISREG(found.mode):
                 files.append((path, target / name, found))
     total = sum(found.size for _, _, found in files)
-    before = 0
+    before, told = 0, -1
     for path, target, found in files:
-        start = before
 
-        def forward(done: int, _: int, start: int = start) -> None:
-            if progress is not None:
-                progress(start + done, max(total, start + done))
+        def forward(done: int, _: int, before: int = before) -> None:
+            nonlocal told
+            if progress is not None and before + done > told:
+                told = before + done
+                progress(told, max(total, told))
 
         pull_file(sync, path, found.size, target, forward)
         before += found.size
-    if progress is not None and not files:
+    if progress is not None and told < 0:
         progress(0, 0)
 
 
