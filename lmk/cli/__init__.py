@@ -1,1 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The ``lmk`` command: parse, call the API, print. No logic lives here.
+
+Data goes to standard output, everything else to standard error. An error is one line and
+an exit code of :class:`lmk.errors.ExitCode`; ``-v`` adds the long story.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from lmk.errors import ExitCode, LmkError
+
+__all__ = ["cli", "main"]
+
+#: Command -> module and attribute, imported when it is asked for: `lmk --version` and
+#: `lmk policy` need neither QEMU's set-up nor the adb transport.
+_COMMANDS = {
+    "attach": "lmk.cli.attach:attach",
+    "build": "lmk.cli.build:build",
+    "detach": "lmk.cli.attach:detach",
+    "doctor": "lmk.cli.doctor:doctor",
+    "policy": "lmk.cli.policy:policy",
+    "pressure": "lmk.cli.pressure:pressure",
+    "report": "lmk.cli.report:report",
+    "status": "lmk.cli.status:status",
+    "stream": "lmk.cli.stream:stream",
+    "virtual": "lmk.cli.virtual:virtual",
+}
+#: In `lmk --help`, in the order in which a person meets them.
+_SECTIONS = {
+    "The main job": ("attach", "stream", "status", "detach"),
+    "Before it": ("doctor", "policy", "build"),
+    "Trying it out": ("virtual", "pressure"),
+    "Afterwards": ("report",),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [name for names in _SECTIONS.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in _SECTIONS.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                if command is not None:
+                    rows.append((name.ljust(8), command.get_short_help_str(70)))
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+_EPILOG = """\b
+Exit codes:
+    0  done
+    1  a bug of lmk            4  worth another try (link, timeout)
+    2  wrong use; says how     5  the other side broke the protocol
+    3  the device cannot       6  a check found something
+  130  interrupted
+
+\b
+Devices (-s, else $ANDROID_SERIAL, else the one virtual device that is up):
+  virtual, virtual:7.3, virtual:7.3-arm64     lmk virtual up
+  tcp:HOST:PORT                               an adbd that listens there
+"""
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("-s", "--serial", metavar="SERIAL", help="Device; same as after the command.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the long story of an error.")
+@click.version_option(package_name="lmk", prog_name="lmk")
+@click.pass_context
+def cli(context: click.Context, serial: str | None, verbose: bool) -> None:
+    """Android low-memory kills, decided in the kernel by BPF.
+
+    \b
+    Push the handlers to a device, attach them, and watch who dies and why:
+      lmk virtual up                a virtual device, if you have no other
+      lmk doctor                    can the device do it?
+      lmk attach                    handlers and agent, for 15 minutes
+      lmk stream                    kill reports as they come
+      lmk detach                    as it was before
+    """
+    state = context.ensure_object(dict)
+    state["verbose"] = verbose
+    if serial:
+        os.environ["ANDROID_SERIAL"] = serial
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``lmk`` and end the process with its exit code."""
+    state: dict[str, Any] = {}
+    sys.exit(_run(arguments, state))
+
+
+def _run(arguments: list[str] | None, state: dict[str, Any]) -> int:
+    try:
+        result = cli.main(arguments, prog_name="lmk", standalone_mode=False, obj=state)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except LmkError as error:
+        _say(f"error: {_one_line(str(error))}")
+        if error.detail:
+            if state.get("verbose"):
+                print(error.detail.rstrip(), file=sys.stderr)
+            else:
+                _say("-v shows more")
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has enough; what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001  # the last line: a bug, said as one
+        if state.get("verbose"):
+            traceback.print_exc()
+        _say(f"a bug of lmk: {type(error).__name__}: {_one_line(str(error))} (-v shows where)")
+        return ExitCode.BUG
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _say(line: str) -> None:
+    try:
+        print(f"lmk: {line}", file=sys.stderr)
+    except OSError:
+        return  # nobody listens any more
+
+
+def _one_line(text: str) -> str:
+    """What a device says may hold line ends and escape sequences: show them, do not obey them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

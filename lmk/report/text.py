@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records for people: one line each, under one header; nothing a process name can break out of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lmk.proto.record_pb2 import (
+    Carrier,
+    Hello,
+    KillPath,
+    KillReport,
+    Lifecycle,
+    Lost,
+    Reason,
+    Record,
+    Signal,
+)
+from lmk.report.client import first_lost
+
+__all__ = ["HEADER", "Clock", "describe", "kb", "ms", "printable", "reason_words", "report_line"]
+
+_REASONS = {
+    Reason.REASON_NOT_RESPONDING: "full stall",
+    Reason.REASON_LOW_MEM_AND_SWAP: "low swap",
+    Reason.REASON_LOW_MEM: "watermark",
+    Reason.REASON_PARTIAL_STALL: "some stall",
+}
+#: Name, width, whether it is a number.
+_COLUMNS = (
+    ("TIME", 12, False),
+    ("VICTIM", 28, False),
+    ("PID", 7, True),
+    ("UID", 6, True),
+    ("ADJ", 5, True),
+    ("REASON", 12, False),
+    ("FREED", 8, True),
+    ("SIGNAL", 8, True),
+    ("EXIT", 8, True),
+    ("MEM BACK", 8, True),
+    ("CARRIER", 0, False),
+)
+HEADER = "  ".join(
+    name.rjust(width) if number else name.ljust(width) for name, width, number in _COLUMNS
+).rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The device's boot clock beside the wall clock, as a Hello or Heartbeat pairs them."""
+
+    boottime_ns: int = 0
+    realtime_ns: int = 0
+
+    @staticmethod
+    def of(hello: Hello | None) -> Clock:
+        """The clock of a connection; of an unknown one, times since boot."""
+        return Clock(hello.boottime_ns, hello.realtime_ns) if hello is not None else Clock()
+
+    def time(self, boottime_ns: int) -> str:
+        """Local time of day of a boot-clock moment, or seconds since boot."""
+        if not self.realtime_ns:
+            return f"{boottime_ns / 1e9:.3f}"
+        wall = (self.realtime_ns + boottime_ns - self.boottime_ns) / 1e9
+        return f"{datetime.fromtimestamp(wall, UTC).astimezone():%H:%M:%S.%f}"[:12]
+
+
+def report_line(report: KillReport, time_ns: int, clock: Clock) -> str:
+    """A kill report as a line under :data:`HEADER`."""
+    victim, times = report.victim, report.times
+    name = printable(victim.name or victim.comm)
+    carrier = Carrier.Name(report.carrier).removeprefix("CARRIER_").lower()
+    notes = [carrier.replace("_", " ")]
+    if report.dry_run:
+        notes.append("dry run")
+    if report.attempts > 1:
+        notes.append(f"{report.attempts} signals")
+    signalled = times.signalled_ns if times.HasField("signalled_ns") else None
+    values = (
+        clock.time(times.decided_ns or time_ns),
+        name if len(name) <= 28 else "…" + name[-27:],
+        str(victim.pid),
+        str(victim.uid),
+        str(victim.oom_score_adj),
+        reason_words(report.reason),
+        kb(report.freed_kb) if report.HasField("freed_kb") else "?",
+        ms(times.seen_ns, signalled),
+        ms(signalled, times.exited_ns if times.HasField("exited_ns") else None),
+        ms(signalled, times.memory_back_ns if times.HasField("memory_back_ns") else None),
+        ", ".join(notes),
+    )
+    cells = (
+        value.rjust(width) if number else value.ljust(width)
+        for value, (_name, width, number) in zip(values, _COLUMNS, strict=True)
+    )
+    return "  ".join(cells).rstrip()
+
+
+def describe(record: Record, clock: Clock) -> str:
+    """Any record in one line."""
+    body = record.WhichOneof("body")
+    if body == "kill":
+        return report_line(record.kill, record.time_ns, clock)
+    if body == "lost":
+        return _lost(record.lost)
+    when = clock.time(record.time_ns).ljust(12)
+    if body == "lifecycle":
+        life = record.lifecycle
+        kind = Lifecycle.Kind.Name(life.kind).lower().replace("_", " ")
+        who = f" (uid {life.uid}, pid {life.pid})" if life.HasField("uid") else ""
+        return f"{when}  -- {kind}: {printable(life.text)}{who}"
+    if body == "hello":
+        hello = record.hello
+        path = KillPath.Name(hello.kill_path).removeprefix("KILL_PATH_").lower()
+        dry = ", dry run" if hello.dry_run else ""
+        return (
+            f"{when}  -- {printable(hello.device_name)}: {hello.abi} "
+            f"{printable(hello.kernel_release)}, path {path}, policy "
+            f"{printable(hello.policy_name)!r}{dry}, build {printable(hello.build_id)[:16]}, "
+            f"run {hello.run}"
+        )
+    return f"{when}  -- {body or 'unknown record'}"
+
+
+def _lost(lost: Lost) -> str:
+    where = {
+        Lost.RING: "in the kernel's ring buffer",
+        Lost.SPOOL: "by the spool's bound",
+        Lost.CORRUPT: "in a damaged spool file",
+        Lost.QUEUE: "in the agent's queue",
+    }.get(lost.where, "on the way")
+    first = first_lost(lost)
+    which = f" ({lost.run}:{first}..{first + lost.count - 1})" if first and lost.count else ""
+    return f"{lost.count} record{'s' if lost.count != 1 else ''} lost {where}{which}"
+
+
+def reason_words(reason: Reason.ValueType) -> str:
+    """A reason in a word or two."""
+    if reason in _REASONS:
+        return _REASONS[reason]
+    name = Reason.Name(reason) if reason in Reason.values() else f"reason {reason}"
+    return name.removeprefix("REASON_").replace("_", " ").lower()
+
+
+def signal_words(signal: Signal) -> str:
+    """A signal beside its limit."""
+    name = Signal.Kind.Name(signal.kind).lower()
+    unit = "us" if name.endswith("_us") else "kB"
+    name = name.removesuffix("_us").removesuffix("_kb").replace("_", " ")
+    return f"{name} {signal.value} {unit} (limit {signal.limit} {unit})"
+
+
+def printable(text: str) -> str:
+    """What a device calls itself or a process, with control characters shown, not obeyed."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def kb(value: int) -> str:
+    """KiB as ``812 kB`` or ``143 MB``."""
+    return f"{value} kB" if abs(value) < 10_000 else f"{value / 1024:.0f} MB"
+
+
+def ms(begin_ns: int | None, end_ns: int | None) -> str:
+    """Milliseconds between two moments, ``-`` when one is not known."""
+    if not begin_ns or not end_ns:
+        return "-"
+    return f"{(end_ns - begin_ns) / 1e6:.2f}"
