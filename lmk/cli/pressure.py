@@ -7,21 +7,20 @@ import re
 import sys
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from lmk.build import open_bundle
+from lmk.build import Bundle
+from lmk.cli.options import bundle_option, device_options
+from lmk.cli.options import duration as duration_of
 from lmk.device.resolve import connect
 from lmk.workload import Eater, EaterState
 
 __all__ = ["pressure"]
 
 _SIZE = re.compile(r"(\d+)(M|MB|MiB|G|GB|GiB)", re.IGNORECASE)
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _FLOOR_WORDS = "it would take MemAvailable below the floor (--floor; --no-floor for none)"
 
 
@@ -41,16 +40,8 @@ def _rate_mb_per_s(value: str) -> int:
     return _size_mb(value.removesuffix("/s"))
 
 
-def _duration(value: str) -> timedelta:
-    """A time with its unit: ``30s``, ``5m``."""
-    match = _TIME.fullmatch(value)
-    if match is None:
-        raise click.BadParameter(f"{value!r} is not a time with its unit, like 30s or 5m")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
-
-
 @click.command()
-@click.option("-s", "--serial", metavar="SERIAL", help="Device; else $ANDROID_SERIAL.")
+@device_options
 @click.option(
     "--size", type=_size_mb, metavar="SIZE", required=True, help="How much to eat: 300M, 2G."
 )
@@ -76,18 +67,15 @@ def _duration(value: str) -> timedelta:
 @click.option("--no-floor", is_flag=True, help="Eat on however little is left.")
 @click.option(
     "--duration",
-    type=_duration,
+    type=duration_of,
     metavar="TIME",
     help="End after that long: 30s, 5m. Default: at Ctrl-C.",
 )
 @click.option("--touch", is_flag=True, help="Keep touching it, so that it is not swapped out.")
-@click.option(
-    "--bundle",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Take the eater from this bundle instead of compiling it.",
-)
+@bundle_option
 def pressure(
     serial: str | None,
+    transport: str | None,
     size: int,
     rate: int | None,
     adj: int,
@@ -95,7 +83,7 @@ def pressure(
     no_floor: bool,
     duration: timedelta | None,
     touch: bool,
-    bundle: Path | None,
+    bundle: Bundle | None,
 ) -> None:
     """Make memory pressure on the device with a process that eats memory and holds it.
 
@@ -104,7 +92,7 @@ def pressure(
     if no_floor and floor is not None:
         raise click.UsageError("--floor and --no-floor contradict each other")
     with (
-        connect(serial) as device,
+        connect(serial, transport=transport) as device,
         Eater(
             device,
             size,
@@ -112,7 +100,7 @@ def pressure(
             adj=adj,
             floor_mb=0 if no_floor else floor,
             touch=touch,
-            bundle=open_bundle(bundle) if bundle is not None else None,
+            bundle=bundle,
         ) as eater,
         _Display(size) as display,
     ):

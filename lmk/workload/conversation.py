@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lmk.device.interface import Device
+from lmk.device.root import Root
 from lmk.errors import LmkError, ProtocolError, TransientError
 
 __all__ = ["KEEPALIVE", "LEASE", "Conversation", "Event"]
@@ -38,13 +39,19 @@ class Conversation:
     """A running program.
 
     :param arguments: program and arguments; quoted for the device's shell here.
+    :param root: run it as root.
     :raises lmk.errors.TransientError: the device refused it, or is away.
     """
 
-    def __init__(self, device: Device, arguments: Sequence[str]) -> None:
+    def __init__(
+        self, device: Device, arguments: Sequence[str], *, root: Root | None = None
+    ) -> None:
         self._name = arguments[0].rpartition("/")[2]
         self._serial = device.serial
-        self._stream = device.open("exec:exec " + shlex.join(arguments))
+        command = "exec " + shlex.join(arguments)
+        if root is not None:
+            command = root.wrap(command)
+        self._stream = device.open(f"exec:{command}")
         self._events: queue.SimpleQueue[Event | LmkError | None] = queue.SimpleQueue()
         self._over: LmkError | None = None
         self._ended = False

@@ -11,6 +11,7 @@ from typing import Self
 
 from lmk.build import Bundle
 from lmk.device.interface import Device
+from lmk.device.root import find_root
 from lmk.errors import LmkError, UsageError
 from lmk.workload.conversation import LEASE, Conversation, Event
 from lmk.workload.install import install
@@ -66,7 +67,9 @@ class Eater:
         bundle: Bundle | None = None,
     ) -> None:
         self._serial = device.serial
-        path = install(device, "lmk-eater", bundle=bundle)
+        # Raising oom_score_adj and eating need no right; the rest is root's.
+        root = find_root(device) if adj < 0 or uid is not None else None
+        path = install(device, "lmk-eater", root=root, bundle=bundle)
         arguments = [path, "--size-mb", str(size_mb), "--rate-mb-per-s", str(rate_mb_per_s)]
         arguments += ["--adj", str(adj), "--compressible-pct", str(compressible_pct)]
         arguments += ["--floor-mb", str(-1 if floor_mb is None else floor_mb), "--name", name]
@@ -76,7 +79,7 @@ class Eater:
         if touch:
             arguments.append("--touch")
         self._last = EaterState("start", 0, 0, 0, 0)
-        self._talk = Conversation(device, arguments)
+        self._talk = Conversation(device, arguments, root=root)
 
     def next(self, timeout: timedelta | None = None) -> EaterState | None:
         """Its next state; None after ``end`` or ``killed``.

@@ -6,40 +6,46 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shlex
+from collections.abc import Callable
 
 from lmk import progress
 from lmk.build import Bundle
 from lmk.build.compiler import Job
 from lmk.build.recipe import ABIS, PROGRAMS
 from lmk.build.sources import source_root
-from lmk.device.interface import Device
+from lmk.device.interface import CommandResult, Device
+from lmk.device.root import Root
 from lmk.errors import LmkError, TransientError, UnsupportedError
 
-__all__ = ["install", "is_root"]
+__all__ = ["install"]
 
 #: Where root's programs go, by preference; no other user can write there.
 _ROOT_PLACES = ("/data/lmk", "/run/lmk")
 _SHELL_PLACE = "/data/local/tmp"
 
 
-def install(device: Device, name: str, *, bundle: Bundle | None = None) -> str:
+def install(
+    device: Device, name: str, *, root: Root | None = None, bundle: Bundle | None = None
+) -> str:
     """Have the program `name` (``lmk-eater``, ``lmk-population``) on the device; returns its path.
 
+    :param root: install it for root, and for nobody else.
     :param bundle: take it from there; without, it is compiled (or found in the cache).
     :raises lmk.errors.UsageError: no compiler here.
     :raises lmk.errors.UnsupportedError: an ABI that nothing is built for.
 
-    As root it lies in a folder that only root can write, and what lies there is checked
+    For root it lies in a folder that only root can write, and what lies there is checked
     by its hash: the folder that the push goes through is open to the shell user.
     """
     abi = device.run("uname -m").text.strip()
     content = _content(abi, name, bundle)
     digest = _sha256(content)
-    places = _ROOT_PLACES if is_root(device) else (_SHELL_PLACE,)
+    places = _ROOT_PLACES if root is not None else (_SHELL_PLACE,)
+    run = device.run if root is None else root.run
     path = ""
     for place in places:
         path = f"{place}/{name}"
-        if _remote_sha256(device, path) == digest:
+        if _remote_sha256(run, path) == digest:
             return path
     passing = f"{_SHELL_PLACE}/.{name}-{secrets.token_hex(8)}"
     with progress.steps(f"Installing {name}") as task:
@@ -48,7 +54,7 @@ def install(device: Device, name: str, *, bundle: Bundle | None = None) -> str:
     try:
         for place in places:
             path = f"{place}/{name}"
-            made = device.run(
+            made = run(
                 f"parent={shlex.quote(place.rpartition('/')[0])}; [ -d $parent ] || exit 1; "
                 f"mkdir -p -m 0700 {place} && cp {passing} {path}.new && chmod 0700 {path}.new"
             )
@@ -62,15 +68,10 @@ def install(device: Device, name: str, *, bundle: Bundle | None = None) -> str:
             )
     finally:
         device.run(f"rm -f {passing}")
-    if _remote_sha256(device, f"{path}.new") != digest:
+    if _remote_sha256(run, f"{path}.new") != digest:
         raise TransientError(f"{device.serial}: {path} is not what was pushed; try again")
-    device.run(f"mv -f {path}.new {path}")
+    run(f"mv -f {path}.new {path}")
     return path
-
-
-def is_root(device: Device) -> bool:
-    """Whether commands run as uid 0."""
-    return device.run("id -u").text.strip() == "0"
 
 
 def _content(abi: str, name: str, bundle: Bundle | None) -> bytes:
@@ -88,5 +89,5 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _remote_sha256(device: Device, path: str) -> str:
-    return device.run(f"sha256sum {path} 2>/dev/null").text.partition(" ")[0]
+def _remote_sha256(run: Callable[[str], CommandResult], path: str) -> str:
+    return run(f"sha256sum {path} 2>/dev/null").text.partition(" ")[0]

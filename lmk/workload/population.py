@@ -12,6 +12,7 @@ from typing import Self
 
 from lmk.build import Bundle
 from lmk.device.interface import Device
+from lmk.device.root import find_root
 from lmk.errors import LmkError, ProtocolError, TransientError
 from lmk.workload.conversation import LEASE, Conversation, Event
 from lmk.workload.install import install
@@ -73,8 +74,10 @@ class Population:
         self._on_event = on_event
         self._alive: dict[str, Life] = {}
         self._serial = device.serial
-        path = install(device, "lmk-population", bundle=bundle)
-        self._talk = Conversation(device, [path, "--lease-s", str(int(LEASE.total_seconds()))])
+        root = find_root(device)
+        path = install(device, "lmk-population", root=root, bundle=bundle)
+        arguments = [path, "--lease-s", str(int(LEASE.total_seconds()))]
+        self._talk = Conversation(device, arguments, root=root)
         try:
             for row in rows:
                 self._talk.tell(str(row))
