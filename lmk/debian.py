@@ -41,6 +41,7 @@ _KEYRINGS = (
 )
 #: Backports change a few times a week; an index is used for this long before apt asks again.
 _INDEX_AGE_S = 12 * 3600
+_RETRY_S = 600
 #: No apt call of ours may hang for ever behind a dead mirror.
 _APT_TIMEOUT_S = 1800
 _URI_LINE = re.compile(
@@ -327,8 +328,12 @@ def _update(directory: Path, release: str, arch: str, stamp: Path) -> None:
         except TransientError:
             if not any((directory / "lists").glob("*_Packages")):
                 raise
-            # What was signed yesterday is still good enough to boot with.
+            # What was signed yesterday is still good enough to boot with, and whoever is
+            # offline should not wait for the mirror's time-out with every command.
             task.done("the mirror is away; using the last index")
+            asked = time.time() - _INDEX_AGE_S + _RETRY_S
+            stamp.touch()
+            os.utime(stamp, (asked, asked))
             return
         (directory / "notes.json").unlink(missing_ok=True)
         stamp.touch()

@@ -222,6 +222,8 @@ def test_index_is_asked_for_once_in_a_while_and_kept_when_the_mirror_is_away(
     (archive.root / "dists").rename(archive.root / "away")
     assert debian.fetch(["tool"], "bookworm", "amd64")[0].name == "tool_2_amd64.deb"
     assert "the mirror is away; using the last index" in capsys.readouterr().err
+    debian.fetch(["tool"], "bookworm", "amd64")
+    assert "mirror" not in capsys.readouterr().err, "it waited for the mirror again at once"
 
 
 def test_mirror_that_never_answered_is_an_error_worth_another_try(archive: Archive) -> None:
