@@ -24,11 +24,11 @@ __all__ = ["Image", "build"]
 
 #: Raise when what :func:`_write` lays out changes; inputs are in the key by themselves.
 _LAYOUT = "initramfs 1"
-#: Modules the guest loads, in this order, each after what it depends on. The
-#: cloud kernels have virtio-pci built in, but not these.
+#: Loaded first, where they are modules: the bus (built in since 6.12), and the
+#: compressors, which older zram finds by name so that no dependency names them.
+_OPTIONAL_MODULES = ("virtio_pci", "lz4", "lzo-rle")
+#: Modules every guest needs, each loaded after what it depends on.
 _MODULES = ("virtio_net", "zram")
-#: zram finds a compressor by name at run time, so no dependency names them.
-_OPTIONAL_MODULES = ("lz4", "lzo-rle")
 _ADBD = "usr/lib/android-sdk/platform-tools/adbd"
 _DIRECTORIES = {
     "proc": 0o555,
