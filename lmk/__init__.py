@@ -1,1 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Android low-memory kills decided in the kernel by BPF, and a toolkit around it.
+
+::
+
+    import lmk
+
+    with lmk.connect("virtual") as device, lmk.attach(device, "default") as session:
+        for report in session.reports():
+            print(report.victim.name, report.reason, report.freed_kb)
+
+Everything the ``lmk`` command does is a call of this package: :func:`connect` a device,
+:func:`attach` a session or :func:`connect_session` to one that is there, :func:`detach`;
+:mod:`lmk.policy`, :mod:`lmk.build`, :mod:`lmk.report`, :mod:`lmk.virtual`. What goes wrong
+is an :class:`lmk.errors.LmkError`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmk.build import Bundle
+    from lmk.device.interface import Device
+    from lmk.device.resolve import connect
+    from lmk.errors import (
+        CheckFailed,
+        LmkError,
+        ProtocolError,
+        TransientError,
+        UnsupportedError,
+        UsageError,
+    )
+    from lmk.report import kill_reports
+    from lmk.session import Session, attach, connect_session, detach
+
+__all__ = [
+    "Bundle",
+    "CheckFailed",
+    "Device",
+    "LmkError",
+    "ProtocolError",
+    "Session",
+    "TransientError",
+    "UnsupportedError",
+    "UsageError",
+    "attach",
+    "connect",
+    "connect_session",
+    "detach",
+    "kill_reports",
+]
+
+#: Imported when first asked for: `lmk --help` needs no transport, `lmk policy` no compiler.
+_HOMES = {
+    "Bundle": "lmk.build",
+    "CheckFailed": "lmk.errors",
+    "Device": "lmk.device.interface",
+    "LmkError": "lmk.errors",
+    "ProtocolError": "lmk.errors",
+    "Session": "lmk.session",
+    "TransientError": "lmk.errors",
+    "UnsupportedError": "lmk.errors",
+    "UsageError": "lmk.errors",
+    "attach": "lmk.session",
+    "connect": "lmk.device.resolve",
+    "connect_session": "lmk.session",
+    "detach": "lmk.session",
+    "kill_reports": "lmk.report",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lmk' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

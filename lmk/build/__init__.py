@@ -18,12 +18,20 @@ from lmk import progress
 from lmk.build.bundle import Bundle, BundleFile, pack
 from lmk.build.compiler import Job, require_compilers
 from lmk.build.programs import BpfProgram
-from lmk.build.recipe import ABIS, HANDLERS, PROGRAMS
+from lmk.build.recipe import ABIS, HANDLERS, PROGRAMS, Abi
 from lmk.build.sources import source_root
 from lmk.cache import cache_root, content_key, publish
 from lmk.errors import UsageError
 
-__all__ = ["BpfProgram", "Bundle", "BundleFile", "build", "open_bundle", "toolkit_version"]
+__all__ = [
+    "BpfProgram",
+    "Bundle",
+    "BundleFile",
+    "build",
+    "cached",
+    "open_bundle",
+    "toolkit_version",
+]
 
 _BUNDLE = "lmk.bundle"
 
@@ -36,14 +44,9 @@ def build(abis: Sequence[str] = ("x86_64", "aarch64"), *, output: Path | None = 
         installs it), an unknown ABI, or no sources.
     :raises lmk.errors.LmkError: the compiler refused; its output is in ``detail``.
     """
-    unknown = [abi for abi in abis if abi not in ABIS]
-    if unknown or not abis:
-        raise UsageError(f"no such ABI: {', '.join(unknown) or 'none'}; one of {', '.join(ABIS)}")
-    wanted = [ABIS[name] for name in ABIS if name in abis]
-    root = source_root()
+    wanted = _known(abis)
     require_compilers(wanted)
-    handlers = Job(HANDLERS, None, root)
-    programs = [Job(recipe, abi, root) for abi in wanted for recipe in PROGRAMS]
+    handlers, programs = _jobs(wanted)
     release = toolkit_version()
 
     def fill(directory: Path) -> None:
@@ -55,12 +58,20 @@ def build(abis: Sequence[str] = ("x86_64", "aarch64"), *, output: Path | None = 
                     contents[job.abi.name][job.recipe.output] = job.run(task)
         (directory / _BUNDLE).write_bytes(pack(made, contents, release))
 
-    key = content_key("bundle 1", release, handlers.key, *(job.key for job in programs))
-    path = publish(cache_root() / "bundles" / key, fill) / _BUNDLE
+    path = publish(_place(handlers, programs), fill) / _BUNDLE
     if output is not None:
         _copy(path, output)
         path = output
     return Bundle(path)
+
+
+def cached(abi: str) -> Bundle | None:
+    """What :func:`build` would return for `abi` without compiling anything, or None."""
+    try:
+        path = _place(*_jobs(_known([abi]))) / _BUNDLE
+    except UsageError:
+        return None
+    return Bundle(path) if path.exists() else None
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -74,6 +85,24 @@ def toolkit_version() -> str:
         return version("lmk")
     except PackageNotFoundError:
         return "0"
+
+
+def _known(abis: Sequence[str]) -> list[Abi]:
+    unknown = [abi for abi in abis if abi not in ABIS]
+    if unknown or not abis:
+        raise UsageError(f"no such ABI: {', '.join(unknown) or 'none'}; one of {', '.join(ABIS)}")
+    return [ABIS[name] for name in ABIS if name in abis]
+
+
+def _jobs(abis: Sequence[Abi]) -> tuple[Job, list[Job]]:
+    root = source_root()
+    programs = [Job(recipe, abi, root) for abi in abis for recipe in PROGRAMS]
+    return Job(HANDLERS, None, root), programs
+
+
+def _place(handlers: Job, programs: Sequence[Job]) -> Path:
+    key = content_key("bundle 1", toolkit_version(), handlers.key, *(job.key for job in programs))
+    return cache_root() / "bundles" / key
 
 
 def _copy(source: Path, output: Path) -> None:

@@ -38,7 +38,6 @@ def require_compilers(abis: Iterable[Abi]) -> None:
     needed: list[tuple[str, tuple[str, ...]]] = [
         ("clang", ("clang",)),
         ("llvm-strip", ("llvm",)),
-        ("bpftool", ("bpftool",)),
     ]
     needed += [(f"{abi.triplet}-gcc", _gcc_packages(abi)) for abi in abis]
     missing = [(name, packages) for name, packages in needed if _which(name) is None]
@@ -80,7 +79,7 @@ class Job:
         self._tree = sources | read_sources(root, recipe.headers)
         parts: list[str | bytes] = [_EDITION, repr(recipe)]
         if abi is None:
-            parts += [_version("clang"), _version("bpftool")]
+            parts.append(_version("clang"))
         else:
             parts += [abi.name, _version(f"{abi.triplet}-gcc")]
         for path, content in self._tree.items():
@@ -114,7 +113,10 @@ class Job:
         flags = [*self.recipe.flags, *_includes(self.recipe), *search, *_uapi()]
         objects = _compile(["clang", *flags], self._sources, work, maps)
         linked = work / self.recipe.output
-        _run(["bpftool", "gen", "object", str(linked), *objects], work, f"link {linked.name}")
+        if len(objects) == 1:
+            shutil.copyfile(work / objects[0], linked)
+        else:
+            _run(["bpftool", "gen", "object", str(linked), *objects], work, f"link {linked.name}")
         # Line numbers for the verifier are in .BTF.ext; DWARF would only fill the wire.
         _run(["llvm-strip", "--strip-debug", str(linked)], work, f"strip {linked.name}")
         shutil.copyfile(linked, output)

@@ -59,6 +59,7 @@ class RecordStream:
     :param follow: go on for what comes; else end after the last record there is.
     :param patience: how long to try to reconnect.
     :param on_break: told of each break in one line, and of the reconnection.
+    :param check: given each Hello; what it raises ends the stream.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class RecordStream:
         patience: timedelta = PATIENCE,
         silence: timedelta = SILENCE,
         on_break: Callable[[str], None] = lambda _line: None,
+        check: Callable[[Hello], None] = lambda _hello: None,
     ) -> None:
+        self._check = check
         self._connect = connect
         self._position = start or Position()
         self._follow = follow
@@ -176,6 +179,7 @@ class RecordStream:
             yield from self._number(record)
 
     def _greet(self, hello: Hello) -> None:
+        self._check(hello)
         self.hello = hello
         at = self._position
         if at.boot_id and at.boot_id != hello.boot_id:

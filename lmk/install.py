@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files on the device, and the programs that are run there as root.
+
+Nothing runs as root from a folder that the shell user can write: what is pushed arrives under
+a temporary name, is copied as root into a root-owned 0700 folder, and only a copy whose hash is
+right gets its name. Shell commands are batched, because each is a round trip.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from lmk.build import Bundle, BundleFile
+from lmk.control import SessionFile, parse_session_file
+from lmk.device.interface import CommandResult
+from lmk.device.root import Root
+from lmk.errors import (
+    ExitCode,
+    LmkError,
+    ProtocolError,
+    TransientError,
+    UnsupportedError,
+    UsageError,
+)
+from lmk.policy import Policy
+from lmk.progress import Task
+
+__all__ = ["Facts", "gather", "install", "start_agent", "stop_agent"]
+
+PIN_DIRECTORY = "/sys/fs/bpf/lmk"
+_NEEDED = ("lmk-agent", "lmk-loader", "lmk.bpf.o")
+#: Loading and verifying under TCG on a busy machine takes a few seconds.
+_START_TIMEOUT = timedelta(seconds=60)
+_STOP_TIMEOUT = timedelta(seconds=30)
+
+# One round trip. POSIX shell of toybox, busybox and mksh alike; every line KEY=VALUE.
+_GATHER = r"""
+echo uid=$(id -u); echo abi=$(uname -m); echo kernel=$(uname -r)
+[ -e /sys/kernel/btf/vmlinux ] && echo btf=1
+[ "$(id -u)" = 0 ] || exit 0
+[ -d /data/local/tmp ] && echo tmp=/data/local/tmp
+[ -d /sys/fs/bpf/lmk ] && echo pinned=1
+d=/data/lmk; [ -d /data ] || d=/run/lmk
+echo dir=$d
+if [ -L $d ] || [ -e $d ]; then
+    echo owner=$(stat -c '%u %F' $d)
+    [ "$(stat -c '%u %F' $d)" = "0 directory" ] || exit 0
+    chmod 0700 $d && cd $d || exit 0
+    for f in lmk-agent lmk-loader lmk.bpf.o lmk-eater lmk-population; do
+        [ -f $f ] && echo have=$f $(sha256sum < $f)
+    done
+    [ -f session ] && while read -r line; do echo "session=$line"; done < session
+fi
+exit 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one look at a device found; all but the first four only as root.
+
+    :ivar pinned: handlers, or what is left of them, are in the BPF file system.
+    :ivar have: SHA-256 of the files that are installed, by name.
+    """
+
+    serial: str
+    uid: int
+    abi: str
+    kernel: str
+    btf: bool
+    directory: str = ""
+    temporary: str = "/tmp"
+    owner: str = ""
+    pinned: bool = False
+    have: dict[str, str] = field(default_factory=dict)
+    session: SessionFile | None = None
+
+    def require_btf(self) -> None:
+        """:raises lmk.errors.UnsupportedError: the kernel has no BTF."""
+        if not self.btf:
+            raise UnsupportedError(
+                f"{self.serial}: kernel {self.kernel} has no BTF (/sys/kernel/btf/vmlinux is "
+                "missing), which the handlers need: a kernel with CONFIG_DEBUG_INFO_BTF=y has it",
+                serial=self.serial,
+            )
+
+
+def gather(root: Root) -> Facts:
+    """Look at the device, in one round trip.
+
+    :raises lmk.errors.TransientError: the link broke.
+    :raises lmk.errors.ProtocolError: the session file there is damaged.
+    """
+    serial = root.device.serial
+    result = root.run(_GATHER)
+    values: dict[str, str] = {}
+    have: dict[str, str] = {}
+    session: list[str] = []
+    for line in result.text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "have":
+            name, _, digest = value.partition(" ")
+            have[name] = digest.split(" ")[0]
+        elif key == "session":
+            session.append(value)
+        else:
+            values[key] = value
+    if not values.get("uid", "").isdecimal() or "abi" not in values:
+        raise ProtocolError(
+            f"{serial}: the device's shell gave no answer to `id -u; uname -m`",
+            detail=result.text + result.error_text,
+            serial=serial,
+        )
+    directory = values.get("dir", "")
+    return Facts(
+        serial=serial,
+        uid=int(values["uid"]),
+        abi=values["abi"],
+        kernel=values.get("kernel", ""),
+        btf="btf" in values,
+        directory=directory,
+        temporary=values.get("tmp", "/tmp"),
+        owner=values.get("owner", ""),
+        pinned="pinned" in values,
+        have=have,
+        session=parse_session_file("\n".join(session), directory) if session else None,
+    )
+
+
+def install(
+    root: Root,
+    facts: Facts,
+    bundle: Bundle,
+    task: Task,
+    *,
+    names: Iterable[str] = _NEEDED,
+) -> list[str]:
+    """Put on the device what it lacks of `names`; returns what was pushed.
+
+    :raises lmk.errors.UsageError: the folder is somebody else's.
+    :raises lmk.errors.TransientError: what arrived is not what was sent.
+    """
+    if facts.owner and facts.owner != "0 directory":
+        raise UsageError(
+            f"{facts.serial}: {facts.directory} is not a directory of root's ({facts.owner}): "
+            "somebody else made it; remove it",
+            serial=facts.serial,
+        )
+    missing = [
+        file
+        for file in (bundle.file(facts.abi, name) for name in names)
+        if facts.have.get(file.name) != file.sha256
+    ]
+    if not missing:
+        return []
+    mark = secrets.token_hex(8)
+    try:
+        for file in missing:
+            task.step(f"push {file.name}", len(file.content))
+            root.device.push(
+                file.content,
+                _passing(facts, file, mark),
+                mode=0o600,
+                progress=lambda done, _total: task.reach(done),
+            )
+        task.step("check what arrived")
+        result = root.run(_take_in(facts, missing, mark))
+    except BaseException:
+        _forget(root, facts, missing, mark)
+        raise
+    if result.exit_code != 0:
+        _forget(root, facts, missing, mark)
+        raise TransientError(
+            f"{facts.serial}: installing in {facts.directory} failed: "
+            f"{_last_line(result) or f'exit {result.exit_code}'}",
+            detail=result.error_text,
+            serial=facts.serial,
+        )
+    return [file.name for file in missing]
+
+
+def start_agent(
+    root: Root, facts: Facts, build_id: str, policy: Policy, lease_ms: int
+) -> SessionFile:
+    """Start agent, guardian and handlers; returns the session once the sockets listen.
+
+    :param lease_ms: 0: no lease.
+    :raises lmk.errors.UnsupportedError: the kernel refuses the handlers, or has no kill path.
+    """
+    directory = facts.directory
+    command = (
+        f"umask 077; cat > {directory}/policy.pb && {directory}/lmk-agent start "
+        f"--dir {directory} --build-id {build_id} --policy {directory}/policy.pb "
+        f"--lease-ms {lease_ms} && cat {directory}/session"
+    )
+    result = root.run(command, timeout=_START_TIMEOUT, stdin=policy.SerializeToString())
+    if result.exit_code != 0:
+        raise _agent_error("the agent does not start", result, facts)
+    lines = [line for line in result.text.splitlines() if "=" in line and line[0] != "{"]
+    return parse_session_file("\n".join(lines), directory)
+
+
+def stop_agent(root: Root, facts: Facts) -> None:
+    """End agent and guardian, unpin the handlers, remove the session file.
+
+    :raises lmk.errors.TransientError: the device did not finish.
+    """
+    directory = facts.directory
+    result = root.run(f"{directory}/lmk-agent stop --dir {directory}", timeout=_STOP_TIMEOUT)
+    if result.exit_code != 0:
+        raise _agent_error("detaching failed", result, facts)
+
+
+def _passing(facts: Facts, file: BundleFile, mark: str) -> str:
+    return f"{facts.temporary}/.{file.name}-{mark}"
+
+
+def _take_in(facts: Facts, files: list[BundleFile], mark: str) -> str:
+    directory = shlex.quote(facts.directory)
+    lines = [f"umask 077; mkdir -p -m 0700 {directory} && cd {directory} || exit 1"]
+    for file in files:
+        passing = _passing(facts, file, mark)
+        lines += [
+            f"cp {passing} {file.name}.new || exit 1; rm -f {passing}",
+            f'[ "$(sha256sum < {file.name}.new)" = "{file.sha256}  -" ] || '
+            f"{{ rm -f {file.name}.new; echo {file.name}: wrong hash >&2; exit 1; }}",
+            f"chmod {file.mode:04o} {file.name}.new && mv -f {file.name}.new {file.name} || exit 1",
+        ]
+    return "\n".join(lines)
+
+
+def _forget(root: Root, facts: Facts, files: list[BundleFile], mark: str) -> None:
+    """Leave nothing half-pushed, as far as the link still goes."""
+    try:
+        root.run("rm -f " + " ".join(_passing(facts, file, mark) for file in files))
+    except LmkError:
+        return
+
+
+_ERRORS: dict[int, type[LmkError]] = {
+    ExitCode.USAGE: UsageError,
+    ExitCode.UNSUPPORTED: UnsupportedError,
+    ExitCode.TRANSIENT: TransientError,
+    ExitCode.PROTOCOL: ProtocolError,
+}
+
+
+def _agent_error(what: str, result: CommandResult, facts: Facts) -> LmkError:
+    """The agent ends with the exit codes of this toolkit: the same kind of error here."""
+    kind = _ERRORS.get(result.exit_code, LmkError)
+    said = _last_line(result) or f"exit {result.exit_code}"
+    return kind(
+        f"{facts.serial}: {what}: {said}",
+        detail=result.error_text + result.text,
+        serial=facts.serial,
+    )
+
+
+def _last_line(result: CommandResult) -> str:
+    lines = result.error_text.strip().splitlines()
+    return lines[-1].removeprefix("lmk-agent: ") if lines else ""
