@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lmk attach`` and ``lmk detach``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from lmk.build import Bundle
+from lmk.cli.options import bundle_option, device_options, duration, say
+from lmk.device.resolve import connect
+from lmk.session import LEASE
+from lmk.session import attach as attach_device
+from lmk.session import detach as detach_device
+
+__all__ = ["attach", "detach"]
+
+
+@click.command()
+@device_options
+@bundle_option
+@click.option(
+    "--policy",
+    default="default",
+    show_default=True,
+    metavar="PRESET|FILE",
+    help="Policy: a preset's name or a file in text format (lmk policy show).",
+)
+@click.option(
+    "--lease",
+    type=duration,
+    default=f"{LEASE // timedelta(minutes=1)}m",
+    show_default=True,
+    metavar="TIME",
+    help="The device detaches itself when nobody asked for anything for so long.",
+)
+@click.option("--persist", is_flag=True, help="No lease: until `lmk detach` or a reboot.")
+@click.option("--dry-run", is_flag=True, help="Decide and report, but kill nobody.")
+def attach(
+    serial: str | None,
+    transport: str | None,
+    bundle: Bundle | None,
+    policy: str,
+    lease: timedelta,
+    persist: bool,
+    dry_run: bool,
+) -> None:
+    """Push handlers and agent, start them, and leave them running.
+
+    Only what the device lacks is pushed; what there is to compile is compiled first. An
+    open `lmk stream` renews the lease, and so does every command that asks the agent.
+    """
+    with connect(serial, transport=transport) as device:
+        session = attach_device(
+            device,
+            policy,
+            bundle=bundle,
+            lease=None if persist else lease,
+            dry_run=True if dry_run else None,
+        ).keep()
+        hello = session.hello
+        until = "until `lmk detach`" if persist else f"lease {lease}"
+        mode = ", dry run: nobody is killed" if hello.dry_run else ""
+        say(f"{device.serial} is attached: policy {hello.policy_name!r}{mode}, {until}")
+
+
+@click.command()
+@device_options
+def detach(serial: str | None, transport: str | None) -> None:
+    """Give the device back as it was: handlers unpinned, agent ended.
+
+    Finds and removes what a dead agent left as well. Reports that nobody fetched are gone
+    with the next attach after a reboot, not before.
+    """
+    with connect(serial, transport=transport) as device:
+        found = detach_device(device)
+        say(f"{device.serial} is detached" if found else f"{device.serial}: nothing was attached")
