@@ -17,7 +17,7 @@ import click
 
 from lmk.errors import ExitCode, LmkError
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "run"]
 
 #: Command -> module and attribute, imported when it is asked for: `lmk --version` and
 #: `lmk policy` need neither QEMU's set-up nor the adb transport.
@@ -109,13 +109,14 @@ def cli(context: click.Context, serial: str | None, verbose: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``lmk`` and end the process with its exit code."""
+    sys.exit(run(cli, arguments, "lmk"))
+
+
+def run(command: click.Command, arguments: list[str] | None, name: str) -> int:
+    """Run `command` as `name` and return its exit code; errors are said, not raised."""
     state: dict[str, Any] = {}
-    sys.exit(_run(arguments, state))
-
-
-def _run(arguments: list[str] | None, state: dict[str, Any]) -> int:
     try:
-        result = cli.main(arguments, prog_name="lmk", standalone_mode=False, obj=state)
+        result = command.main(arguments, prog_name=name, standalone_mode=False, obj=state)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code

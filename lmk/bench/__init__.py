@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks behind ``tools/bench``: figures of a device, as a table and as JSON."""

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kill reports as they come: a live table on a terminal, a line each elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lmk.proto.record_pb2 import KillReport
+from lmk.report.text import kb, printable, reason_words
+from lmk.workload.android import class_of
+from lmk.workload.phases import phases_ms
+from lmk.workload.vitals import Vitals
+
+__all__ = ["LiveReports"]
+
+# Heading, width, whether it is a number.
+_COLUMNS = (
+    ("+s", 6, True),
+    ("who died", 21, False),
+    ("adj", 4, True),
+    ("class", 10, False),
+    ("why", 11, False),
+    ("gave back", 9, True),
+    ("seen→signal", 11, True),
+    ("→exit", 8, True),
+    ("→memory back", 12, True),
+)
+
+
+class LiveReports:
+    """Shows reports and, on a terminal, the state of memory below them.
+
+    :param begin_ns: CLOCK_BOOTTIME of the device that times are counted from.
+    """
+
+    def __init__(self, console: Console, begin_ns: int) -> None:
+        self._console = console
+        self._begin_ns = begin_ns
+        self._lock = threading.Lock()
+        self._rows: list[tuple[str, ...]] = []
+        self._state = ""
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(self._render(), console=self._console, refresh_per_second=8)
+            self._live.start()
+        else:
+            self._print([name for name, _, _ in _COLUMNS])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.update(self._render(), refresh=True)
+            self._live.stop()
+
+    def show(self, report: KillReport) -> None:
+        """Add a report. Any thread may call this."""
+        row = self._row(report)
+        with self._lock:
+            self._rows.append(row)
+            if self._live is not None:
+                self._live.update(self._render())
+            else:
+                self._print(row)
+
+    def state(self, who: str, grown_mb: float, target_mb: int, vitals: Vitals) -> None:
+        """Say how far the growing app is and how memory stands."""
+        used_mb = (vitals.swap_total_kb - vitals.swap_free_kb) / 1024
+        with self._lock:
+            self._state = (
+                f"{who} has {grown_mb:.0f} of {target_mb} MB · "
+                f"{vitals.available_kb / 1024:.0f} MB available · "
+                f"{used_mb:.0f} MB swapped"
+            )
+            if self._live is not None:
+                self._live.update(self._render())
+
+    def _row(self, report: KillReport) -> tuple[str, ...]:
+        victim, times = report.victim, report.times
+        began_ns = times.signalled_ns if times.HasField("signalled_ns") else times.decided_ns
+        latency = phases_ms(report)
+        return (
+            f"{(began_ns - self._begin_ns) / 1e9:.2f}",
+            printable(victim.name or victim.comm),
+            str(victim.oom_score_adj),
+            class_of(victim.oom_score_adj),
+            reason_words(report.reason),
+            kb(report.freed_kb) if report.HasField("freed_kb") else "?",
+            _ms(latency.get("seen_to_signal_ms")),
+            _ms(latency.get("signal_to_exit_ms")),
+            _ms(latency.get("signal_to_memory_back_ms")),
+        )
+
+    def _print(self, cells: tuple[str, ...] | list[str]) -> None:
+        line = "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, (_, width, number) in zip(cells, _COLUMNS, strict=True)
+        )
+        self._console.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name, width, number in _COLUMNS:
+            table.add_column(
+                name, justify="right" if number else "left", min_width=min(width, len(name))
+            )
+        for row in self._rows:
+            table.add_row(*(Text(cell) for cell in row))
+        return Group(table, Text(self._state, style="dim"))
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} ms"
