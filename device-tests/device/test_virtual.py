@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from lmk import virtual
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.errors import UsageError
-from lmk.virtual import BootError, Guest
+from lmk.virtual import BootError, Guest, image
+from lmk.virtual.qemu import Qemu
 
 pytestmark = pytest.mark.virtual_only
 
@@ -57,6 +59,7 @@ def test_guest_has_what_a_device_has(device: Device, guest: Guest) -> None:
         "test -d /sys/kernel/tracing/events/oom;"
         "grep -q memory /sys/fs/cgroup/cgroup.subtree_control;"
         "grep -q ' /sys/fs/bpf bpf ' /proc/mounts; test -d /data/local/tmp; test -x /system/bin/sh;"
+        "grep -q CONFIG_PSI=y /boot/config-$(uname -r);"
         "test -c /dev/kmsg; ip addr show dev lo | grep -q 127.0.0.1; id -u; hostname; uname -r"
     )
     assert result.exit_code == 0, result.error_text
@@ -286,3 +289,24 @@ def test_detached_guest_outlives_the_process_that_booted_it() -> None:
             assert device.run("echo alive").text == "alive\n"
     finally:
         guest.down()
+
+
+def test_other_abi_boots_and_its_adbd_works() -> None:
+    other = next(name for name in virtual.names() if name.startswith("virtual:7.3-"))
+    guest = virtual.up(f"{other}#{os.getpid()}", detached=False)
+    try:
+        with connect(guest.name) as device:
+            assert device.run("uname -r").text == f"{guest.kernel}\n"
+            assert device.properties()["ro.product.cpu.abi"] == guest.abi
+            assert device.stat("/sys/kernel/btf/vmlinux") is not None
+    finally:
+        guest.down()
+
+
+def test_probe_of_an_accelerator_believes_only_a_kernel_that_came_up(tmp_path: Path) -> None:
+    kernel = virtual.parse("virtual")[1]
+    good = image.build(kernel)
+    qemu = Qemu.fetch(kernel.abi)
+    assert qemu.boots(good, "tcg", 120)
+    (tmp_path / "vmlinuz").write_bytes(good.kernel.read_bytes()[: 1 << 20])
+    assert not qemu.boots(replace(good, kernel=tmp_path / "vmlinuz"), "tcg", 3)

@@ -18,12 +18,12 @@ from lmk.cache import cache_root, content_key, publish
 from lmk.errors import LmkError
 from lmk.virtual import elf
 from lmk.virtual.cpio import Archive
-from lmk.virtual.kernels import Abi, Kernel
+from lmk.virtual.kernels import Abi, Kernel, Unpacked
 
 __all__ = ["Image", "build"]
 
 #: Raise when what :func:`_write` lays out changes; inputs are in the key by themselves.
-_LAYOUT = "initramfs 1"
+_LAYOUT = "initramfs 2"
 #: Loaded first, where they are modules: the bus (built in since 6.12), and the
 #: compressors, which older zram finds by name so that no dependency names them.
 _OPTIONAL_MODULES = ("virtio_pci", "lz4", "lzo-rle")
@@ -81,16 +81,15 @@ def build(kernel: Kernel) -> Image:
     Raises like :func:`lmk.debian.fetch`.
     """
     with progress.steps(f"Image of kernel {kernel.name}") as task:
-        release, kernel_file, modules = kernel.unpacked()
+        unpacked = kernel.unpacked()
         arch = kernel.abi.debian
         wanted = debian.closure(["adbd"], "bookworm-backports", arch)
         adbd = debian.sysroot(wanted, "bookworm-backports", arch)
         busybox = debian.sysroot(["busybox-static"], "bookworm", arch)
         key = content_key(
             _LAYOUT,
-            release,
             # Unpacked packages are named by their content.
-            str(modules.relative_to(cache_root())),
+            str(unpacked.modules.relative_to(cache_root())),
             adbd.name,
             busybox.name,
             repr((_MODULES, _OPTIONAL_MODULES, _DIRECTORIES, _FILES, _LINKS)),
@@ -101,20 +100,20 @@ def build(kernel: Kernel) -> Image:
             task.step(f"write the guest's root for {kernel.name}")
             with (directory / "initramfs").open("wb") as out:
                 archive = Archive(out)
-                _write(archive, kernel.abi, adbd, busybox, modules)
+                _write(archive, kernel.abi, adbd, busybox, unpacked)
                 archive.close()
                 size = out.tell()
             task.done(f"{size / 1e6:.0f} MB")
 
         entry = publish(cache_root() / "images" / key, fill)
-    return Image(release, kernel_file, entry / "initramfs")
+    return Image(unpacked.release, unpacked.image, entry / "initramfs")
 
 
 def _rootfs(name: str) -> bytes:
     return (resources.files("lmk.virtual") / "rootfs" / name).read_bytes()
 
 
-def _write(archive: Archive, abi: Abi, adbd: Path, busybox: Path, modules: Path) -> None:
+def _write(archive: Archive, abi: Abi, adbd: Path, busybox: Path, kernel: Unpacked) -> None:
     for path, mode in _DIRECTORIES.items():
         archive.directory(path, mode)
     # The kernel opens /dev/console for /init before anything could mount /dev.
@@ -129,7 +128,9 @@ def _write(archive: Archive, abi: Abi, adbd: Path, busybox: Path, modules: Path)
     search = [f"/lib/{abi.triplet}", f"/usr/lib/{abi.triplet}"]
     for place, file in sorted(elf.libraries(adbd / _ADBD, adbd, search).items()):
         archive.file(place.lstrip("/"), file.read_bytes(), 0o755)
-    order = _module_order(modules)
+    # Debian's kernels have no /proc/config.gz; this is where Debian keeps it.
+    archive.file(f"boot/config-{kernel.release}", kernel.config.read_bytes())
+    order = _module_order(kernel.modules)
     for name, content in order.items():
         archive.file(f"lib/modules/{name}.ko", content)
     archive.file("lib/modules/order", "".join(f"{name}.ko\n" for name in order).encode())

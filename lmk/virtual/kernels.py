@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmk import debian
-from lmk.errors import UsageError
+from lmk.errors import LmkError, UsageError
 
-__all__ = ["Abi", "Kernel", "host_abi", "names", "parse"]
+__all__ = ["Abi", "Kernel", "Unpacked", "host_abi", "names", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class _Line:
     packages: tuple[str, ...]
 
 
-#: Until 6.18 one package holds image and modules; 7.x splits them, and there
-#: `linux-image-X` is a shell. The cloud flavour boots fastest and has virtio built in.
+#: Until 6.18 one package holds image, modules and configuration; 7.x splits them,
+#: and there `linux-image-X` is a shell. The cloud flavour boots fastest.
 _LINES = {
     "6.1": _Line("bookworm", r"6\.1\.0-\d+-cloud-{abi}", ("linux-image-{release}",)),
     "6.12": _Line(
@@ -56,11 +56,21 @@ _LINES = {
     "7.3": _Line(
         "trixie-backports",
         r"7\.3\.\d+\+deb13-cloud-{abi}",
-        ("linux-binary-{release}", "linux-modules-{release}"),
+        ("linux-binary-{release}", "linux-modules-{release}", "linux-base-{release}"),
     ),
 }
 _NEWEST = "7.3"
 _NAME = re.compile(r"virtual(?::(?P<kernel>[^#\s]+))?(?:#(?P<instance>[A-Za-z0-9_.-]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A kernel's files in the cache; `release` is as ``uname -r`` says it."""
+
+    release: str
+    image: Path
+    modules: Path
+    config: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +84,36 @@ class Kernel:
     line: str
     abi: Abi
 
-    def unpacked(self) -> tuple[str, Path, Path]:
+    def unpacked(self) -> Unpacked:
         """Fetch the newest packages of this line.
 
-        :return: the release (``uname -r``), the image file, the folder of its modules.
+        Raises like :func:`lmk.debian.fetch`.
         """
         source = _LINES[self.line]
         first = source.packages[0]
-        release = source.release.format(abi=self.abi.debian)
+        pattern = source.release.format(abi=self.abi.debian)
         prefix = first.format(release="")
-        found = debian.newest(re.escape(prefix) + release, source.suite, self.abi.debian)
-        version = found.removeprefix(prefix)
+        found = debian.newest(re.escape(prefix) + pattern, source.suite, self.abi.debian)
+        release = found.removeprefix(prefix)
         root = debian.sysroot(
-            [package.format(release=version) for package in source.packages],
+            [package.format(release=release) for package in source.packages],
             source.suite,
             self.abi.debian,
         )
-        modules = next(
-            place
-            for place in (root / "usr/lib/modules" / version, root / "lib/modules" / version)
-            if place.is_dir()
+
+        def first_of(*places: str) -> Path:
+            for place in places:
+                if (root / place).exists():
+                    return root / place
+            raise LmkError(f"the packages of kernel {release} have no {places[0]}")
+
+        modules = f"usr/lib/modules/{release}"
+        return Unpacked(
+            release,
+            first_of(f"{modules}/vmlinuz", f"boot/vmlinuz-{release}"),
+            first_of(modules, f"lib/modules/{release}"),
+            first_of(f"{modules}/config", f"boot/config-{release}"),
         )
-        image = modules / "vmlinuz"
-        return version, image if image.exists() else root / "boot" / f"vmlinuz-{version}", modules
 
 
 def host_abi() -> Abi:

@@ -74,7 +74,7 @@ class Qemu:
                 return answer.read_text()
             with progress.steps("KVM") as task:
                 task.step("try KVM with a short boot")
-                accelerator = "kvm" if self._boots_with_kvm(image) else "tcg"
+                accelerator = "kvm" if self.boots(image, "kvm", _KVM_PROBE_S) else "tcg"
                 task.done("works" if accelerator == "kvm" else "does not work; using TCG")
             answer.parent.mkdir(exist_ok=True)
             for old in answer.parent.iterdir():
@@ -83,18 +83,18 @@ class Qemu:
             answer.write_text(accelerator)
             return accelerator
 
-    def _boots_with_kvm(self, image: Image) -> bool:
-        """True when the kernel gets as far as unpacking: it prints before it needs a root."""
+    def boots(self, image: Image, accelerator: str, patience_s: float) -> bool:
+        """True when the kernel of `image` gets as far as looking for a root file system."""
         with tempfile.TemporaryDirectory(prefix="kvm-", dir=cache_root()) as folder:
             console = Path(folder) / "console.log"
             command = command_line(
                 self,
                 image,
-                accelerator="kvm",
+                accelerator=accelerator,
                 console=console,
                 ram_mb=256,
                 cpus=1,
-                arguments=["earlyprintk=serial", "rdinit=/nothing"],
+                arguments=[],
                 port=None,
                 initramfs=False,
             )
@@ -106,7 +106,7 @@ class Qemu:
                 stderr=subprocess.DEVNULL,
             )
             try:
-                end = time.monotonic() + _KVM_PROBE_S
+                end = time.monotonic() + patience_s
                 while time.monotonic() < end and process.poll() is None:
                     time.sleep(0.05)
                 text = console.read_bytes() if console.exists() else b""
