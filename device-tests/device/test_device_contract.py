@@ -267,14 +267,15 @@ def test_directory_is_pushed_as_a_tree_and_pulled_back(
         assert copy.is_dir() if path.is_dir() else copy.read_bytes() == path.read_bytes()
 
 
-def test_links_in_a_tree_stay_links(subject: Device, folder: str, tmp_path: Path) -> None:
+def test_links_in_a_pushed_tree_stay_links(subject: Device, folder: str, tmp_path: Path) -> None:
     top = tmp_path / "tree"
     top.mkdir()
     (top / "target").write_bytes(b"text")
     (top / "link").symlink_to("target")
     subject.push(top, f"{folder}/copy")
     assert subject.run(f"readlink {shlex.quote(folder)}/copy/link").text == "target\n"
-    assert subject.read_file(f"{folder}/copy/link") == b"text"
+    subject.pull(f"{folder}/copy", tmp_path / "back")
+    assert (tmp_path / "back" / "link").read_bytes() == b"text", "pulled as the file it leads to"
 
 
 def test_plain_adb_shell_cannot_push_a_directory(

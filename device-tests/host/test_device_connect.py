@@ -71,6 +71,26 @@ def test_device_that_hangs_up_before_its_first_word_is_offline() -> None:
         direct(adbd)
 
 
+def test_adbd_that_hangs_up_on_the_first_try_is_asked_again() -> None:
+    greeted: list[socket.socket] = []
+
+    def greet(link: socket.socket) -> None:
+        greeted.append(link)
+        if len(greeted) < 3:
+            link.close()
+
+    with FakeAdbd(greeting=greet) as adbd, direct(adbd) as device:
+        assert device.run("echo in").text == "in\n"
+    assert len(greeted) == 3
+
+
+def test_error_carries_the_serial() -> None:
+    with FakeAdbd() as adbd, direct(adbd) as device:
+        with pytest.raises(TransientError) as caught:
+            device.open("localabstract:nobody")
+        assert caught.value.serial == device.serial
+
+
 def test_another_service_on_the_port_is_told_from_adbd() -> None:
     def greet(link: socket.socket) -> None:
         link.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")

@@ -25,6 +25,7 @@ from adb_shell.exceptions import (
 )
 from fake_adbd import FakeAdbd, FakeStream, Service, shell_packet
 
+from lmk.device import direct as direct_module
 from lmk.device import stream as stream_module
 from lmk.device.direct import DirectDevice
 from lmk.device.stream import ServiceRefusedError
@@ -482,6 +483,14 @@ def test_connection_is_kept_after_an_orderly_end_and_replaced_when_the_device_le
         adbd.connections[0].hang_up()
         assert device.run("echo again").text == "again\n"
         assert len(adbd.connections) == 2
+
+
+def test_connection_that_was_idle_for_long_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_module, "_IDLE_S", 0.0)
+    with FakeAdbd() as adbd, direct(adbd) as device:
+        device.run("true")
+        device.run("true")
+        assert len(adbd.connections) == 3
 
 
 def test_many_threads_run_commands_beside_an_idle_stream() -> None:

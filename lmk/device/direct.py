@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device reached by TCP, with no adb server between: the direct transport.
 
-adb-shell makes every connection: CNXN, the AUTH exchange with its signers, key
-generation, the packet's layout. It does so over :mod:`lmk.device.packets`, which cures
-its reads and writes. What runs on a connection is ours, each part for a reason told
-where it stands: streams (:mod:`lmk.device.stream`), commands with exit code and stderr,
+adb-shell makes every connection (:mod:`lmk.device.link`): CNXN, the AUTH exchange with its
+signers, key generation, the packet's layout. It does so over :mod:`lmk.device.packets`,
+which cures its reads and writes. What runs on a connection is ours, each part for a
+reason told where it stands: streams (:mod:`lmk.device.stream`), commands with exit code and stderr,
 which adb-shell does not offer (:mod:`lmk.device.shell`), and files (:mod:`lmk.device.sync`).
 
 Every operation has a TCP connection of its own, so that an idle stream holds up nobody
@@ -23,46 +23,29 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from adb_shell.adb_device import AdbDevice
-from adb_shell.exceptions import (
-    AdbTimeoutError,
-    InvalidChecksumError,
-    InvalidCommandError,
-    InvalidResponseError,
-    TcpTimeoutException,
-)
-
 from lmk.device.interface import CommandResult, FileStat, Progress
-from lmk.device.keys import host_keys, key_directory
-from lmk.device.packets import Deadline, LinkClosedError, PacketTransport
+from lmk.device.link import Link, connect_link
+from lmk.device.packets import Deadline
 from lmk.device.shell import run_shell, shell_service
-from lmk.device.stream import ServiceStream
-from lmk.device.sync import SYNC_SERVICE, FileSync
+from lmk.device.stream import ServiceRefusedError, ServiceStream
+from lmk.device.sync import SYNC_SERVICE, FileSync, check_path
 from lmk.device.transfer import plan_push, pull_file, pull_tree, send_files
-from lmk.errors import ProtocolError, TransientError, UnsupportedError, UsageError
+from lmk.errors import TransientError, UnsupportedError, UsageError
 
 __all__ = ["DirectDevice"]
 
 _LOG = logging.getLogger(__name__)
 _IDLE_LINKS = 4
+#: After so long a kept connection may be dead with nothing to show it (a cable, a NAT).
+_IDLE_S = 10.0
 _GETPROP = re.compile(r"^\[([^\]\n]+)\]: \[(.*?)\]$(?=\n\[|\n?\Z)", re.DOTALL | re.MULTILINE)
 #: How long to wait for the end of a service that has said all it has to say.
 _END_S = 0.2
-_RETRY_PAUSES_S = (0.02, 0.05, 0.1, 0.2)
-
-
-@dataclass(slots=True)
-class _Link:
-    """A connection past CNXN, and the last stream number used on it."""
-
-    transport: PacketTransport
-    last_id: int = 0
 
 
 class DirectDevice:
@@ -82,7 +65,7 @@ class DirectDevice:
         port: int,
         serial: str | None = None,
         *,
-        connect_timeout: timedelta = timedelta(seconds=5),
+        connect_timeout: timedelta = timedelta(seconds=10),
         accept_timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         self._address = (host, port)
@@ -90,11 +73,11 @@ class DirectDevice:
         self._connect_s = connect_timeout.total_seconds()
         self._accept_s = accept_timeout.total_seconds()
         self._lock = threading.Lock()
-        self._idle: list[_Link] = []
-        self._streams: dict[ServiceStream, _Link] = {}
+        self._idle: list[Link] = []
+        self._streams: dict[ServiceStream, Link] = {}
         self._closed = False
         self._features: frozenset[str] = frozenset()
-        self._idle.append(self._make_link(Deadline(None)))
+        self._give_back(self._connect(Deadline(None)))
 
     @property
     def serial(self) -> str:
@@ -121,7 +104,7 @@ class DirectDevice:
                 result = run_shell(stream, stdin, deadline)
             except TimeoutError as error:
                 limit = timeout.total_seconds() if timeout is not None else 0
-                raise stream.timed_out(f"the command did not end within {limit:g} s") from error
+                raise stream.failed(f"the command did not end within {limit:g} s") from error
             self._await_end(stream)
             return result
 
@@ -138,6 +121,7 @@ class DirectDevice:
         `remote` names the result, or the folder that shall hold the file when it ends in ``/``.
         Files of a tree keep their own modes and links stay links; `mode` is for single files.
         """
+        check_path(remote, self._serial)
         plan = plan_push(source, remote, mode)
         for command in plan.mkdir_commands():
             self._must(command)
@@ -158,13 +142,15 @@ class DirectDevice:
         with self._sync() as sync:
             found = sync.stat(remote)
             if found is None:
-                raise UsageError(f"{self._serial}: {remote}: No such file or directory")
+                raise UsageError(
+                    f"{self._serial}: {remote}: No such file or directory", serial=self._serial
+                )
             if not stat.S_ISDIR(found.mode):
                 pull_file(sync, remote, found.size, target, progress)
             elif isinstance(target, Path):
                 pull_tree(sync, remote, target, progress)
             else:
-                raise UsageError(f"{self._serial}: {remote} is a directory")
+                raise UsageError(f"{self._serial}: {remote} is a directory", serial=self._serial)
 
     def read_file(self, remote: str) -> bytes:
         """The content of a small file, whatever size it claims."""
@@ -195,7 +181,9 @@ class DirectDevice:
             return {}
         if listed.exit_code:
             raise TransientError(
-                f"{self._serial}: getprop ended with {listed.exit_code}", detail=listed.error_text
+                f"{self._serial}: getprop ended with {listed.exit_code}",
+                detail=listed.error_text,
+                serial=self._serial,
             )
         return dict(_GETPROP.findall(listed.text.replace("\r\n", "\n")))
 
@@ -252,7 +240,8 @@ class DirectDevice:
             self._give_back(link)
             raise UsageError(
                 f"{self._serial}: the command is longer than the {transport.max_data} bytes "
-                "this device takes; push it as a file"
+                "this device takes; push it as a file",
+                serial=self._serial,
             )
         link.last_id += 1
         stream = ServiceStream(
@@ -262,8 +251,10 @@ class DirectDevice:
             self._streams[stream] = link
         try:
             stream.open(deadline)
-        except BaseException:
+        except BaseException as error:
             stream.close()
+            if not isinstance(error, ServiceRefusedError):
+                self._drop_idle()  # what ails this connection ails its sisters
             raise
         return stream
 
@@ -277,32 +268,38 @@ class DirectDevice:
         result = self.run(command)
         if result.exit_code:
             words = result.error_text.strip() or f"exit code {result.exit_code}"
-            raise UsageError(f"{self._serial}: {words.splitlines()[0]}", detail=command)
+            raise UsageError(
+                f"{self._serial}: {words.splitlines()[0]}", detail=command, serial=self._serial
+            )
 
     def _require(self, feature: str, purpose: str) -> None:
         if feature not in self._features:
             offered = ", ".join(sorted(self._features)) or "nothing"
             raise UnsupportedError(
                 f"{self._serial}: its adbd does not offer {feature}, needed for {purpose}; "
-                f"Android 8's adbd and newer ones have it (this one offers {offered})"
+                f"Android 8's adbd and newer ones have it (this one offers {offered})",
+                serial=self._serial,
             )
 
     # Connections ----------------------------------------------------------------------------
 
-    def _take_link(self, deadline: Deadline) -> _Link:
+    def _take_link(self, deadline: Deadline) -> Link:
         while True:
             with self._lock:
                 if self._closed:
-                    raise UsageError(f"{self._serial}: this device object is closed")
+                    raise UsageError(
+                        f"{self._serial}: this device object is closed", serial=self._serial
+                    )
                 if not self._idle:
                     break
                 link = self._idle.pop()
-            if link.transport.at_rest():
+            if time.monotonic() - link.idle_since < _IDLE_S and link.transport.at_rest():
                 return link
             link.transport.close()
-        return self._make_link(deadline)
+        return self._connect(deadline)
 
-    def _give_back(self, link: _Link) -> None:
+    def _give_back(self, link: Link) -> None:
+        link.idle_since = time.monotonic()
         with self._lock:
             if not self._closed and len(self._idle) < _IDLE_LINKS:
                 self._idle.append(link)
@@ -315,80 +312,7 @@ class DirectDevice:
         for link in links:
             link.transport.close()
 
-    def _make_link(self, deadline: Deadline) -> _Link:
-        """Connect; again when adbd hangs up before its first word.
-
-        adbd names a connection by its file descriptor and refuses one whose descriptor was
-        just that of another that it has not quite forgotten (AOSP adb/transport.cpp,
-        "socket transport already in list"). Nothing has run by then, so another try is safe.
-        """
-        for pause_s in _RETRY_PAUSES_S:
-            try:
-                return self._handshake(deadline)
-            except _HungUpError:
-                time.sleep(pause_s)
-        return self._handshake(deadline)
-
-    def _handshake(self, deadline: Deadline) -> _Link:
-        """One connection and its CNXN and AUTH, by adb-shell."""
-        left = deadline.remaining_s()
-        step_s = self._connect_s if left is None else max(0.001, min(left, self._connect_s))
-        transport = PacketTransport(*self._address, self._serial)
-        prompted = False
-
-        def on_prompt(_: object) -> None:
-            nonlocal prompted
-            prompted = True
-            _LOG.warning("%s: accept this host's key on the device's screen", self._serial)
-
-        try:
-            AdbDevice(transport, banner="lmk").connect(
-                rsa_keys=host_keys(),
-                transport_timeout_s=step_s,
-                read_timeout_s=step_s,
-                auth_timeout_s=self._accept_s,
-                auth_callback=on_prompt,
-            )
-        except BaseException as error:
-            transport.close()
-            told = self._connect_error(error, prompted, step_s)
-            if told is error:
-                raise
-            raise told from error
-        self._features = _features(transport.banner)
-        return _Link(transport)
-
-    def _connect_error(self, error: BaseException, prompted: bool, step_s: float) -> BaseException:
-        """What a failed handshake means to the user; `error` itself when it says so already."""
-        silent = isinstance(error, TcpTimeoutException | AdbTimeoutError)
-        hung_up = isinstance(error, LinkClosedError)
-        if prompted and (silent or hung_up):
-            return UsageError(
-                f"{self._serial}: unauthorized: accept this host's key on the device's "
-                f"screen, then try again (the key is in {key_directory()})"
-            )
-        if hung_up:
-            return _HungUpError(f"{self._serial}: offline: it hung up before it said it is adbd")
-        if silent:
-            return TransientError(
-                f"{self._serial}: offline: it took the connection but said nothing for {step_s:g} s"
-            )
-        if isinstance(error, InvalidCommandError | InvalidResponseError | InvalidChecksumError):
-            return ProtocolError(
-                f"{self._serial}: what answers there is not adbd", detail=str(error)
-            )
-        return error
-
-
-class _HungUpError(TransientError):
-    """The device ended the connection before its first word."""
-
-
-def _features(banner: bytes) -> frozenset[str]:
-    """The features in a banner ``device::ro.product.name=…;features=shell_v2,cmd``."""
-    text = banner.decode("utf-8", "replace").rstrip("\0")
-    for prop in text.partition("::")[2].split(";"):
-        name, _, value = prop.partition("=")
-        if name == "features":
-            return frozenset(value.split(","))
-    return frozenset()
+    def _connect(self, deadline: Deadline) -> Link:
+        link = connect_link(*self._address, self._serial, self._connect_s, self._accept_s, deadline)
+        self._features = link.features
+        return link

@@ -113,7 +113,8 @@ class PacketTransport(BaseTransport):  # type: ignore[misc]  # adb-shell has no 
         except OSError as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
             raise TransientError(
-                f"{self._name}: cannot connect to {host} port {port}: {reason or error}"
+                f"{self._name}: cannot connect to {host} port {port}: {reason or error}",
+                serial=self._name,
             ) from error
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -217,9 +218,13 @@ class PacketTransport(BaseTransport):  # type: ignore[misc]  # adb-shell has no 
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise LinkClosedError(f"{self._name}: the link broke: {error.strerror}") from error
+                raise LinkClosedError(
+                    f"{self._name}: the link broke: {error.strerror}", serial=self._name
+                ) from error
             if not chunk:
-                raise LinkClosedError(f"{self._name}: the device closed the link")
+                raise LinkClosedError(
+                    f"{self._name}: the device closed the link", serial=self._name
+                )
             self._received += chunk
 
     def _data_length(self) -> int:
@@ -229,11 +234,13 @@ class PacketTransport(BaseTransport):  # type: ignore[misc]  # adb-shell has no 
             raise ProtocolError(
                 f"{self._name}: what answers there is not adbd",
                 detail=f"expected an ADB packet header, got {header!r}",
+                serial=self._name,
             )
         if command == _STLS:
             raise UnsupportedError(
                 f"{self._name}: the device wants TLS (wireless debugging), which lmk does not "
-                "speak; `adb tcpip 5555` on a paired or cabled adb opens a port without it"
+                "speak; `adb tcpip 5555` on a paired or cabled adb opens a port without it",
+                serial=self._name,
             )
         return int(length)
 
@@ -250,7 +257,7 @@ class PacketTransport(BaseTransport):  # type: ignore[misc]  # adb-shell has no 
                     self._wait(select.POLLOUT, deadline)
                 except OSError as error:
                     raise LinkClosedError(
-                        f"{self._name}: the link broke: {error.strerror}"
+                        f"{self._name}: the link broke: {error.strerror}", serial=self._name
                     ) from error
         except TimeoutError:
             # Half a packet may be out: nothing sane can follow it.
@@ -268,5 +275,5 @@ class PacketTransport(BaseTransport):  # type: ignore[misc]  # adb-shell has no 
 
     def _open_socket(self) -> socket.socket:
         if self._socket is None or self._shut:
-            raise LinkClosedError(f"{self._name}: the link is closed")
+            raise LinkClosedError(f"{self._name}: the link is closed", serial=self._name)
         return self._socket

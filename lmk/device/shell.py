@@ -14,7 +14,6 @@ import struct
 from lmk.device.interface import CommandResult
 from lmk.device.packets import Deadline
 from lmk.device.stream import ServiceStream
-from lmk.errors import TransientError
 
 __all__ = ["run_shell", "shell_service"]
 
@@ -43,10 +42,7 @@ def run_shell(stream: ServiceStream, stdin: bytes, deadline: Deadline) -> Comman
             continue
         piece = stream.read_until(deadline)
         if not piece:
-            raise TransientError(
-                "the device's shell ended without an exit code",
-                detail=gathered[_STDERR].decode("utf-8", "replace"),
-            )
+            raise stream.failed("the shell ended without an exit code")
         received += piece
         for kind, data in _take_packets(received):
             if kind in gathered:

@@ -93,9 +93,11 @@ class ServiceStream:
         try:
             self._wait_until(lambda: self._opened or self._peer_closed, deadline)
         except TimeoutError as error:
-            raise self.timed_out("the device did not answer the open") from error
+            raise self.failed("the device did not answer the open") from error
         if not self._opened:
-            raise ServiceRefusedError(f"{self._name}: the device refused {self._label}")
+            raise ServiceRefusedError(
+                f"{self._name}: the device refused {self._label}", serial=self._name
+            )
 
     def read(self, max_bytes: int = 65536, timeout: timedelta | None = None) -> bytes:
         """Next bytes, or ``b""`` after the end; see the interface."""
@@ -162,9 +164,9 @@ class ServiceStream:
         self._wait_until(lambda: self.has_data or not self._awaits_ack, deadline)
         return self.has_data or self._closed
 
-    def timed_out(self, what: str) -> TransientError:
-        """The error for a wait that took too long."""
-        return TransientError(f"{self._name}: {what} ({self._label})")
+    def failed(self, what: str) -> TransientError:
+        """The error for a service that did not do what it should."""
+        return TransientError(f"{self._name}: {what} ({self._label})", serial=self._name)
 
     # Close ----------------------------------------------------------------------------------
 
@@ -226,17 +228,19 @@ class ServiceStream:
         try:
             self._wait_until(lambda: not self._awaits_ack or self._peer_closed, deadline)
         except TimeoutError as error:
-            raise self.timed_out("the device does not take what is written") from error
+            raise self.failed("the device does not take what is written") from error
         if self._closed:
-            raise TransientError(f"{self._name}: {self._label} is closed")
+            raise TransientError(f"{self._name}: {self._label} is closed", serial=self._name)
         if self._awaits_ack:
-            raise TransientError(f"{self._name}: the other side closed {self._label}")
+            raise TransientError(
+                f"{self._name}: the other side closed {self._label}", serial=self._name
+            )
 
     def _send(self, command: bytes, data: bytes, deadline: Deadline) -> None:
         try:
             self._transport.send(command, self._local_id, self._remote_id, data, deadline)
         except TimeoutError as error:
-            raise self.timed_out(str(error)) from error
+            raise self.failed(str(error)) from error
 
     def _wait_until(self, arrived: Callable[[], object], deadline: Deadline) -> None:
         """Receive packets, or let another thread do it, until `arrived` or :meth:`close`."""

@@ -20,14 +20,13 @@ import stat
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from lmk.device.interface import FileStat
 from lmk.device.packets import Deadline
 from lmk.device.stream import ServiceStream
 from lmk.errors import LmkError, ProtocolError, TransientError, UsageError
 
-__all__ = ["SYNC_SERVICE", "FileSync"]
+__all__ = ["SYNC_SERVICE", "FileSync", "check_path"]
 
 SYNC_SERVICE = "sync:"
 #: How long the device may do nothing in a transfer (a flash that writes back can be slow).
@@ -56,10 +55,16 @@ _CALLERS_FAULT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Dent:
-    name: bytes
-    mode: int
+def check_path(remote: str, name: str) -> None:
+    """Refuse what adbd and the shell would each take for something else.
+
+    :param name: how the error calls the device.
+    :raises lmk.errors.UsageError: not absolute, or longer than a request may be.
+    """
+    if not remote.startswith("/") or "\0" in remote:
+        raise UsageError(f"{name}: {remote!r} is not an absolute path", serial=name)
+    if len(os.fsencode(remote)) > _PATH_BYTES:
+        raise UsageError(f"{name}: path of more than {_PATH_BYTES} bytes: {remote}", serial=name)
 
 
 class FileSync:
@@ -85,15 +90,17 @@ class FileSync:
 
         :raises lmk.errors.UsageError: it is no directory, or may not be read.
         """
-        names = [dent.name for dent in self._read_names(remote)]
+        names = set(self._read_names(remote))
         if b"." not in names:  # adbd ends the list of what it cannot open without a word
             found = self.stat(remote)
             if found is None:
-                raise UsageError(f"{self._name}: {remote}: No such file or directory")
+                raise UsageError(
+                    f"{self._name}: {remote}: No such file or directory", serial=self._name
+                )
             what = "Permission denied" if stat.S_ISDIR(found.mode) else "Not a directory"
-            raise UsageError(f"{self._name}: {remote}: {what}")
+            raise UsageError(f"{self._name}: {remote}: {what}", serial=self._name)
         listed: dict[str, FileStat] = {}
-        wanted = sorted(set(names) - {b".", b".."})
+        wanted = sorted(names - {b".", b".."})
         for start in range(0, len(wanted), 256):
             batch = [os.fsdecode(name) for name in wanted[start : start + 256]]
             paths = [f"{remote.rstrip('/')}/{name}" for name in batch]
@@ -115,7 +122,7 @@ class FileSync:
         :param taken: called with the sum of bytes that the device has taken so far.
         :raises lmk.errors.LmkError: the device's reason, with the path.
         """
-        self._check_path(remote)
+        check_path(remote, self._name)
         packet_bytes = self._stream.packet_bytes
         piece_bytes = min(_DATA_BYTES, packet_bytes // 4 - _HEADER.size)
         target = f"{remote},{mode}".encode(errors="surrogateescape")
@@ -153,15 +160,9 @@ class FileSync:
     # Below ----------------------------------------------------------------------------------
 
     def _packed(self, kind: bytes, remote: str) -> bytes:
-        self._check_path(remote)
+        check_path(remote, self._name)
         path = os.fsencode(remote)
         return _HEADER.pack(kind, len(path)) + path
-
-    def _check_path(self, remote: str) -> None:
-        if not remote.startswith("/") or "\0" in remote:
-            raise UsageError(f"{self._name}: {remote!r} is not an absolute path")
-        if len(os.fsencode(remote)) > _PATH_BYTES:
-            raise UsageError(f"{self._name}: path of more than {_PATH_BYTES} bytes: {remote}")
 
     def _request(self, kind: bytes, remote: str) -> None:
         self._send(self._packed(kind, remote))
@@ -176,10 +177,13 @@ class FileSync:
             return self._stream.read_exactly(count, Deadline(_STALL_S))
         except TimeoutError as error:
             raise TransientError(
-                f"{self._name}: the device's file service said nothing for {_STALL_S:.0f} s"
+                f"{self._name}: the device's file service said nothing for {_STALL_S:.0f} s",
+                serial=self._name,
             ) from error
         except EOFError as error:
-            raise TransientError(f"{self._name}: the device ended its file service") from error
+            raise TransientError(
+                f"{self._name}: the device ended its file service", serial=self._name
+            ) from error
 
     def _read_stat(self, kind: bytes, remote: str) -> FileStat | None:
         fields = _STAT2.unpack(self._read(_STAT2.size))
@@ -192,20 +196,27 @@ class FileSync:
             raise self._refused(os.strerror(error), remote)
         return FileStat(mode=mode, size=size, mtime=mtime)
 
-    def _read_names(self, remote: str) -> Iterator[_Dent]:
+    def _read_names(self, remote: str) -> Iterator[bytes]:
         self._request(b"LIST", remote)
         while True:
-            kind, mode, _, _, length = _DENT.unpack(self._read(_DENT.size))
+            kind, _, _, _, length = _DENT.unpack(self._read(_DENT.size))
             if kind == b"DONE":
                 return
             if kind != b"DENT":
                 raise self._unexpected(kind)
-            yield _Dent(self._read(length), mode)
+            name = self._read(length)
+            if b"/" in name:  # a pull would write outside its folder
+                raise ProtocolError(
+                    f"{self._name}: {remote}: a name with a slash: {name!r}", serial=self._name
+                )
+            yield name
 
     def _check_early_failure(self, remote: str) -> None:
         if self._stream.has_data:  # while a file goes out the device speaks only to refuse it
             self._read_okay(remote)
-            raise ProtocolError(f"{self._name}: the device said OKAY to half of {remote}")
+            raise ProtocolError(
+                f"{self._name}: the device said OKAY to half of {remote}", serial=self._name
+            )
 
     def _read_okay(self, remote: str) -> None:
         kind, length = _HEADER.unpack(self._read(_HEADER.size))
@@ -219,7 +230,9 @@ class FileSync:
 
     def _refused(self, words: str, remote: str) -> LmkError:
         fault = UsageError if words.endswith(_CALLERS_FAULT) else TransientError
-        return fault(f"{self._name}: {remote}: {words}")
+        return fault(f"{self._name}: {remote}: {words}", serial=self._name)
 
     def _unexpected(self, kind: bytes) -> ProtocolError:
-        return ProtocolError(f"{self._name}: the device's file service answered {kind!r}")
+        return ProtocolError(
+            f"{self._name}: the device's file service answered {kind!r}", serial=self._name
+        )

@@ -121,18 +121,19 @@ def pull_file(
 
 
 def pull_tree(sync: FileSync, remote: str, local: Path, progress: Progress | None) -> None:
-    """Copy a remote directory with the files and directories in it, and nothing else in it."""
+    """Copy a remote directory: directories, files, and the files that links lead to."""
     files: list[tuple[str, Path, FileStat]] = []
     waiting = [(remote, local)]
     while waiting:
         directory, target = waiting.pop()
         with _writing(target):
             target.mkdir(parents=True, exist_ok=True)
-        for name, found in sync.list_dir(directory).items():
+        for name, listed in sync.list_dir(directory).items():
             path = f"{directory.rstrip('/')}/{name}"
-            if stat.S_ISDIR(found.mode):
+            found = _link_target(sync, path) if stat.S_ISLNK(listed.mode) else listed
+            if found is not None and stat.S_ISDIR(found.mode):
                 waiting.append((path, target / name))
-            elif stat.S_ISREG(found.mode):
+            elif found is not None and stat.S_ISREG(found.mode):
                 files.append((path, target / name, found))
     total = sum(found.size for _, _, found in files)
     before, told = 0, -1
@@ -151,6 +152,12 @@ def pull_tree(sync: FileSync, remote: str, local: Path, progress: Progress | Non
 
 
 # Below --------------------------------------------------------------------------------------
+
+
+def _link_target(sync: FileSync, path: str) -> FileStat | None:
+    """The file that a link leads to; None for a directory (they can go in circles) or nothing."""
+    target = sync.stat(path)
+    return target if target is not None and stat.S_ISREG(target.mode) else None
 
 
 class _Counted:
