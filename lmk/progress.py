@@ -22,17 +22,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
-    BarColumn,
-    DownloadColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TransferSpeedColumn,
 )
+from rich.progress import Task as RichTask
+from rich.progress_bar import ProgressBar
+from rich.table import Column
+from rich.text import Text
 
 __all__ = ["Task", "steps"]
 
@@ -132,14 +133,34 @@ def _run(view: _View) -> Iterator[Task]:
 def _bars(console: Console) -> Progress:
     return Progress(
         SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        _Bar(table_column=Column(width=10)),
+        _Amount(table_column=Column(no_wrap=True)),
         console=console,
     )
+
+
+class _Bar(ProgressColumn):
+    """A bar for a step whose size is known; the others have the spinner."""
+
+    def render(self, task: RichTask) -> RenderableType:
+        if not task.fields["sized"]:
+            return Text("")
+        return ProgressBar(total=task.total, completed=task.completed, width=10)
+
+
+class _Amount(ProgressColumn):
+    """Seconds, bytes and rate of a step, and what came out of it."""
+
+    def render(self, task: RichTask) -> Text:
+        seconds = task.finished_time if task.finished_time is not None else task.elapsed
+        words = [f"{seconds or 0:.1f} s"]
+        if task.fields["sized"]:
+            words.append(f"{_size(task.completed)} of {_size(task.total or 0)}")
+            rate = task.finished_speed or task.speed
+            words.append(f"{_size(rate)}/s" if rate else "")
+        words.append(task.fields["note"])
+        return Text(", ".join(filter(None, words)), style="dim")
 
 
 class _BarView:
@@ -150,7 +171,7 @@ class _BarView:
         bars.console.print(f"[bold]{title}[/]", highlight=False)
 
     def begin(self, what: str, total_bytes: int | None) -> int:
-        return int(self._bars.add_task(what, total=total_bytes, note=""))
+        return int(self._bars.add_task(what, total=total_bytes, note="", sized=bool(total_bytes)))
 
     def update(self, step: int, done_bytes: int) -> None:
         self._bars.update(TaskID(step), completed=done_bytes)

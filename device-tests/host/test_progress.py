@@ -80,5 +80,5 @@ def test_terminal_gets_a_bar_with_size_and_rate() -> None:
         pass  # the terminal's other end is gone
     os.close(ours)
     assert process.wait(60) == 0
-    assert b"2.0/2.0 MB" in shown
+    assert b"2.0 MB of 2.0 MB" in shown
     assert b"3 files" in shown
