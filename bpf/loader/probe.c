@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <linux/magic.h>
+#include <zlib.h>
+
+#include "json.h"
+#include "process_scan.h"
+
+/*
+ * One thing the handlers use. `any`: one of the names is enough, written "a|b" (a kfunc that
+ * changed its name or prototype between kernels).
+ */
+struct fact {
+	enum lmk_fact_kind kind;
+	const char *names;
+	const char *purpose;
+	const char *enables; /* what would make it there */
+	bool needed;	     /* without it there is no in_kernel path */
+};
+
+static const struct fact facts[] = {
+	{LMK_FACT_KFUNC, "bpf_send_signal_task", "kill from BPF", "Linux 6.13, or a backport",
+	 true},
+	{LMK_FACT_KFUNC, "bpf_iter_task_new", "walk all processes", "Linux 6.7", true},
+	{LMK_FACT_KFUNC, "bpf_iter_num_new", "bounded loops without callbacks", "Linux 6.4", true},
+	{LMK_FACT_KFUNC, "bpf_task_acquire", "hold the victim while it is signalled", "Linux 6.2",
+	 true},
+	{LMK_FACT_KFUNC, "bpf_task_from_pid", "find the carrier and the victim again", "Linux 6.2",
+	 true},
+	{LMK_FACT_KFUNC, "bpf_rcu_read_lock", "walk processes in sleepable programs", "Linux 6.2",
+	 true},
+	{LMK_FACT_KFUNC, "bpf_wq_init", "kill from a work queue (arm64)", "Linux 6.10", false},
+	{LMK_FACT_KFUNC, "bpf_wq_set_callback|bpf_wq_set_callback_impl",
+	 "kill from a work queue (arm64)", "Linux 6.10", false},
+	{LMK_FACT_KFUNC, "bpf_task_work_schedule_signal|bpf_task_work_schedule_signal_impl",
+	 "kill from a user task's own context (x86)", "Linux 6.18", false},
+	{LMK_FACT_KFUNC, "bpf_oom_kill_process", "kill from the OOM path",
+	 "the \"mm: BPF OOM\" series", false},
+	{LMK_FACT_STRUCT, "bpf_oom_ops", "decide in out_of_memory()", "the \"mm: BPF OOM\" series",
+	 false},
+	{LMK_FACT_HELPER, "ringbuf_output", "events to the agent", "Linux 5.8", true},
+	{LMK_FACT_HELPER, "timer_init", "the level sensor without the agent", "Linux 5.15", false},
+	{LMK_FACT_HELPER, "ktime_get_boot_ns", "the clock of reports", "Linux 5.8", true},
+	{LMK_FACT_HELPER, "per_cpu_ptr", "per-CPU stall times", "Linux 5.10", true},
+	{LMK_FACT_TRACEPOINT, "mm_vmscan_wakeup_kswapd", "decide as kswapd is woken",
+	 "CONFIG_TRACEPOINTS", false},
+	{LMK_FACT_TRACEPOINT, "mm_vmscan_direct_reclaim_begin", "decide in direct reclaim",
+	 "CONFIG_TRACEPOINTS", false},
+	{LMK_FACT_TRACEPOINT, "mm_vmscan_direct_reclaim_end", "count direct reclaimers",
+	 "CONFIG_TRACEPOINTS", false},
+	{LMK_FACT_TRACEPOINT, "mm_vmscan_kswapd_wake", "whether kswapd is awake",
+	 "CONFIG_TRACEPOINTS", false},
+	{LMK_FACT_TRACEPOINT, "mm_vmscan_kswapd_sleep", "whether kswapd is awake",
+	 "CONFIG_TRACEPOINTS", false},
+	{LMK_FACT_TRACEPOINT, "sched_process_exit", "see the victim exit", "CONFIG_TRACEPOINTS",
+	 true},
+	{LMK_FACT_TRACEPOINT, "exit_mmap", "see its memory come back", "Linux 6.0", true},
+	{LMK_FACT_VARIABLE, "system_group_pcpu", "PSI in the kernel",
+	 "CONFIG_PSI and BTF for "
+	 "per-CPU variables",
+	 false},
+	{LMK_FACT_VARIABLE, "runqueues", "the scheduler's clock, per-CPU offsets",
+	 "BTF for per-CPU variables", false},
+	{LMK_FACT_KSYM, "nr_swap_pages", "free swap (else the agent reads it)",
+	 "kernel.kptr_restrict below 2", false},
+	{LMK_FACT_KSYM, "total_swap_pages", "swap size (else the agent reads it)",
+	 "kernel.kptr_restrict below 2", false},
+	{LMK_FACT_KSYM, "totalreserve_pages", "MemAvailable as the kernel reckons it",
+	 "kernel.kptr_restrict below 2", false},
+	{LMK_FACT_KSYM, "node_data|contig_page_data", "zones without a memory cgroup",
+	 "kernel.kptr_restrict below 2", false},
+};
+
+#define FACTS (sizeof(facts) / sizeof(facts[0]))
+
+static const char *const kind_names[LMK_FACT_MAX] = {
+	[LMK_FACT_KFUNC] = "kfunc",
+	[LMK_FACT_HELPER] = "helper",
+	[LMK_FACT_TRACEPOINT] = "tracepoint",
+	[LMK_FACT_VARIABLE] = "variable",
+	[LMK_FACT_KSYM] = "ksym",
+	[LMK_FACT_STRUCT] = "struct",
+};
+
+static const char *const kind_probes[LMK_FACT_MAX] = {
+	[LMK_FACT_KFUNC] = "vmlinux BTF: FUNC with this name",
+	[LMK_FACT_HELPER] = "vmlinux BTF: enum bpf_func_id",
+	[LMK_FACT_TRACEPOINT] = "vmlinux BTF: typedef btf_trace_*",
+	[LMK_FACT_VARIABLE] = "vmlinux BTF: VAR with this name",
+	[LMK_FACT_KSYM] = "/proc/kallsyms: address not hidden",
+	[LMK_FACT_STRUCT] = "vmlinux BTF: STRUCT with this name",
+};
+
+/* ---- single probes ---- */
+
+struct btf *lmk_probe_btf(int *error)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	*error = 0;
+	if (!btf)
+		*error = errno ? -errno : -ENOENT;
+	return btf;
+}
+
+/*
+ * Symbols that are asked for. /proc/kallsyms is a quarter of a million lines and formatting
+ * them costs the kernel a second or more on a slow device: it is read once.
+ */
+static struct symbol {
+	const char *name;
+	bool found;
+} symbols[] = {
+	{"nr_swap_pages", false},  {"total_swap_pages", false}, {"totalreserve_pages", false},
+	{"node_data", false},	   {"contig_page_data", false}, {"__cfi_kfree", false},
+	{"__cfi_vfs_read", false},
+};
+
+#define SYMBOLS (sizeof(symbols) / sizeof(symbols[0]))
+
+static void read_kallsyms(void)
+{
+	char line[512], *name, *end;
+	static bool done;
+	FILE *file;
+
+	if (done)
+		return;
+	done = true;
+	file = fopen("/proc/kallsyms", "re");
+	if (!file)
+		return;
+	/* "ADDRESS TYPE NAME[\tMODULE]"; a hidden address is all zeros. */
+	while (fgets(line, sizeof(line), file)) {
+		if (line[strspn(line, "0")] == ' ')
+			continue;
+		name = strchr(line, ' ');
+		if (!name || !name[1] || name[2] != ' ')
+			continue;
+		name += 3;
+		end = name + strcspn(name, "\t\n");
+		*end = '\0';
+		for (size_t i = 0; i < SYMBOLS; i++) {
+			if (strcmp(name, symbols[i].name) == 0)
+				symbols[i].found = true;
+		}
+	}
+	fclose(file);
+}
+
+static bool in_kallsyms(const char *name)
+{
+	read_kallsyms();
+	for (size_t i = 0; i < SYMBOLS; i++) {
+		if (strcmp(name, symbols[i].name) == 0)
+			return symbols[i].found;
+	}
+	return false;
+}
+
+/* enum bpf_func_id lists every helper the kernel was built with. */
+static bool has_helper(const struct btf *btf, const char *name)
+{
+	__s32 id = btf__find_by_name_kind(btf, "bpf_func_id", BTF_KIND_ENUM);
+	const struct btf_type *type;
+	const struct btf_enum *value;
+	char wanted[96];
+
+	if (id < 0)
+		return false;
+	snprintf(wanted, sizeof(wanted), "BPF_FUNC_%s", name);
+	type = btf__type_by_id(btf, (__u32)id);
+	value = btf_enum(type);
+	for (int i = 0; i < btf_vlen(type); i++) {
+		if (strcmp(btf__name_by_offset(btf, value[i].name_off), wanted) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool lmk_probe_has(const struct btf *btf, enum lmk_fact_kind kind, const char *name)
+{
+	char typedef_name[96];
+
+	if (kind == LMK_FACT_KSYM)
+		return in_kallsyms(name);
+	if (!btf)
+		return false;
+	switch (kind) {
+	case LMK_FACT_KFUNC:
+		return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
+	case LMK_FACT_HELPER:
+		return has_helper(btf, name);
+	case LMK_FACT_TRACEPOINT:
+		snprintf(typedef_name, sizeof(typedef_name), "btf_trace_%s", name);
+		return btf__find_by_name_kind(btf, typedef_name, BTF_KIND_TYPEDEF) > 0;
+	case LMK_FACT_VARIABLE:
+		return btf__find_by_name_kind(btf, name, BTF_KIND_VAR) > 0;
+	case LMK_FACT_STRUCT:
+		return btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) > 0;
+	default:
+		return false;
+	}
+}
+
+/* One of "a|b|c" is enough. */
+static bool has_any(const struct btf *btf, enum lmk_fact_kind kind, const char *names)
+{
+	char copy[160], *rest = copy, *name;
+
+	snprintf(copy, sizeof(copy), "%s", names);
+	while ((name = strsep(&rest, "|"))) {
+		if (lmk_probe_has(btf, kind, name))
+			return true;
+	}
+	return false;
+}
+
+static bool read_line(const char *path, char *line, int size)
+{
+	FILE *file = fopen(path, "re");
+	bool ok;
+
+	if (!file)
+		return false;
+	ok = fgets(line, size, file) != NULL;
+	fclose(file);
+	if (ok)
+		line[strcspn(line, "\n")] = '\0';
+	return ok;
+}
+
+/* 1 set, 0 not set, -1 the kernel does not show its configuration. */
+static int config(const char *option)
+{
+	size_t length = strlen(option);
+	char line[256];
+	int found = 0;
+	gzFile file = gzopen("/proc/config.gz", "rbe");
+
+	if (!file)
+		return -1;
+	while (!found && gzgets(file, line, sizeof(line)))
+		found = strncmp(line, option, length) == 0 && line[length] == '=' &&
+			line[length + 1] != 'n';
+	gzclose(file);
+	return found;
+}
+
+bool lmk_probe_cfi(void)
+{
+	return config("CONFIG_CFI") == 1 || config("CONFIG_CFI_CLANG") == 1 ||
+	       in_kallsyms("__cfi_kfree") || in_kallsyms("__cfi_vfs_read");
+}
+
+static bool capable(int capability)
+{
+	char line[256];
+	unsigned long long effective = 0;
+	FILE *file = fopen("/proc/self/status", "re");
+
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "CapEff: %llx", &effective) == 1)
+			break;
+	}
+	fclose(file);
+	return effective >> capability & 1;
+}
+
+/* Can a BPF program be loaded at all: privilege, lockdown, seccomp and LSM in one question. */
+static int try_load(void)
+{
+	int error = libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_TRACEPOINT, NULL);
+
+	if (error < 0)
+		return error;
+	return error == 1 ? 0 : -EPERM;
+}
+
+/* ---- the report ---- */
+
+static void write_psi(const struct btf *btf)
+{
+	char line[256] = "";
+	bool present = read_line("/proc/pressure/memory", line, sizeof(line));
+
+	json_open("psi", '{');
+	json_bool("in_kernel", lmk_probe_has(btf, LMK_FACT_VARIABLE, "system_group_pcpu"));
+	json_bool("on", present && strncmp(line, "some", 4) == 0);
+	json_string("probe", "/proc/pressure/memory readable");
+	json_string("enables", "CONFIG_PSI and psi=1 on the kernel command line");
+	json_close('}');
+}
+
+static void write_cgroup(void)
+{
+	char line[4096] = "";
+	struct statfs fs;
+	bool v2 = statfs("/sys/fs/cgroup", &fs) == 0 &&
+		  (unsigned long)fs.f_type == CGROUP2_SUPER_MAGIC;
+	bool hybrid = statfs("/sys/fs/cgroup/unified", &fs) == 0 &&
+		      (unsigned long)fs.f_type == CGROUP2_SUPER_MAGIC;
+
+	json_open("cgroup", '{');
+	json_string("layout",
+		    v2	     ? "v2"
+		    : hybrid ? "hybrid"
+		    : access("/dev/memcg", F_OK) == 0 || access("/sys/fs/cgroup/memory", F_OK) == 0
+			    ? "v1"
+			    : "none");
+	if (!read_line("/sys/fs/cgroup/cgroup.controllers", line, sizeof(line)))
+		line[0] = '\0';
+	json_bool("memory_controller", strstr(line, "memory") != NULL);
+	if (!read_line("/proc/cmdline", line, sizeof(line)))
+		line[0] = '\0';
+	json_bool("pressure_disabled", strstr(line, "cgroup_disable=pressure") != NULL);
+	json_close('}');
+}
+
+static void write_security(int load_error)
+{
+	char line[128];
+	bool found;
+
+	json_open("security", '{');
+	json_number("uid", (long long)geteuid());
+	json_bool("root", geteuid() == 0);
+	json_bool("cap_sys_admin", capable(21));
+	json_bool("cap_bpf", capable(39) || capable(21));
+	json_bool("bpf_load", load_error == 0);
+	json_string("bpf_load_error", load_error ? strerror(-load_error) : NULL);
+	found = read_line("/sys/fs/selinux/enforce", line, sizeof(line));
+	json_string("selinux", !found ? "absent" : line[0] == '1' ? "enforcing" : "permissive");
+	found = read_line("/sys/kernel/security/lockdown", line, sizeof(line));
+	json_string("lockdown", found ? line : NULL);
+	found = read_line("/proc/sys/kernel/kptr_restrict", line, sizeof(line));
+	json_number("kptr_restrict", found ? atoi(line) : -1);
+	json_bool("cfi", lmk_probe_cfi());
+	json_close('}');
+}
+
+static void write_config(void)
+{
+	static const char *const options[] = {
+		"CONFIG_BPF_SYSCALL", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF",  "CONFIG_PSI",
+		"CONFIG_MEMCG",	      "CONFIG_SWAP",	"CONFIG_FUNCTION_TRACER",
+	};
+
+	json_open("config", '{');
+	json_bool("shown", access("/proc/config.gz", R_OK) == 0);
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		int value = config(options[i]);
+
+		if (value >= 0)
+			json_bool(options[i], value == 1);
+	}
+	json_close('}');
+}
+
+static void write_fact(const struct fact *fact, bool present)
+{
+	json_open(NULL, '{');
+	json_string("kind", kind_names[fact->kind]);
+	json_string("name", fact->names);
+	json_bool("present", present);
+	json_bool("needed", fact->needed);
+	json_string("for", fact->purpose);
+	json_string("probe", kind_probes[fact->kind]);
+	json_string("enables", fact->enables);
+	json_close('}');
+}
+
+static void refuse(bool *usable, const char *what, const char *probe, const char *enables)
+{
+	*usable = false;
+	json_open(NULL, '{');
+	json_string("missing", what);
+	json_string("probe", probe);
+	json_string("enables", enables);
+	json_close('}');
+}
+
+/* Every "no" that keeps the device from in_kernel; returns whether there was none. */
+static bool write_obstacles(const struct btf *btf, int btf_error, const bool *present,
+			    int load_error, bool *bpf_usable)
+{
+	bool in_kernel = true;
+	struct statfs fs;
+
+	*bpf_usable = true;
+	json_open("obstacles", '[');
+	if (geteuid() != 0)
+		refuse(bpf_usable, "root", "geteuid()", "adb root, or a working su");
+	if (!btf)
+		refuse(bpf_usable, "kernel BTF", strerror(-btf_error),
+		       "CONFIG_DEBUG_INFO_BTF (/sys/kernel/btf/vmlinux)");
+	if (load_error)
+		refuse(bpf_usable, "loading BPF programs", strerror(-load_error),
+		       "root, CONFIG_BPF_SYSCALL, no lockdown");
+	if (statfs("/sys/fs/bpf", &fs) != 0 || (unsigned long)fs.f_type != BPF_FS_MAGIC)
+		refuse(bpf_usable, "bpffs", "statfs /sys/fs/bpf", "mount -t bpf bpf /sys/fs/bpf");
+	for (size_t i = 0; btf && i < FACTS; i++) {
+		if (!facts[i].needed || present[i])
+			continue;
+		refuse(&in_kernel, facts[i].names, kind_probes[facts[i].kind], facts[i].enables);
+	}
+	json_close(']');
+	return in_kernel && *bpf_usable;
+}
+
+int lmk_probe_main(void)
+{
+	bool present[FACTS], in_kernel, usable, events;
+	int btf_error, load_error, lmkd;
+	struct utsname kernel;
+	struct btf *btf;
+
+	libbpf_set_print(NULL);
+	btf = lmk_probe_btf(&btf_error);
+	load_error = try_load();
+	uname(&kernel);
+	for (size_t i = 0; i < FACTS; i++)
+		present[i] = has_any(btf, facts[i].kind, facts[i].names);
+
+	json_open(NULL, '{');
+	json_number("schema", 1);
+	json_string("kernel", kernel.release);
+	json_string("abi", kernel.machine);
+	json_bool("btf", btf != NULL);
+	json_string("btf_error", btf ? NULL : strerror(-btf_error));
+	json_open("facts", '[');
+	for (size_t i = 0; i < FACTS; i++)
+		write_fact(&facts[i], present[i]);
+	json_close(']');
+	write_psi(btf);
+	write_cgroup();
+	write_security(load_error);
+	write_config();
+	lmkd = lmk_find_process("lmkd");
+	json_open("lmkd", '{');
+	json_bool("running", lmkd > 0);
+	json_number("pid", lmkd);
+	json_string("probe", "/proc/PID/exe named lmkd");
+	json_close('}');
+	json_open("carriers", '{');
+	json_bool("syscall", true);
+	json_bool("reclaim", lmk_probe_has(btf, LMK_FACT_TRACEPOINT, "mm_vmscan_wakeup_kswapd"));
+	json_bool("workqueue",
+		  lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_wq_init") && !lmk_probe_cfi());
+	json_bool("task_work",
+		  has_any(btf, LMK_FACT_KFUNC,
+			  "bpf_task_work_schedule_signal|bpf_task_work_schedule_signal_impl") &&
+			  !lmk_probe_cfi());
+	json_close('}');
+	in_kernel = write_obstacles(btf, btf_error, present, load_error, &usable);
+	events = lmk_probe_has(btf, LMK_FACT_HELPER, "ringbuf_output") &&
+		 lmk_probe_has(btf, LMK_FACT_TRACEPOINT, "sched_process_exit");
+	json_string("kill_path", in_kernel ? "in_kernel" : usable && events ? "assisted" : "none");
+	json_bool("oom_ops", lmk_probe_has(btf, LMK_FACT_STRUCT, "bpf_oom_ops") &&
+				     lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_oom_kill_process"));
+	json_close('}');
+	json_end();
+	btf__free(btf);
+	return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this kernel can do, asked of its BTF, files and the bpf(2) call, never of its version.
+ */
+#ifndef LMK_PROBE_H
+#define LMK_PROBE_H
+
+#include <stdbool.h>
+
+struct btf;
+
+enum lmk_fact_kind {
+	LMK_FACT_KFUNC,
+	LMK_FACT_HELPER,
+	LMK_FACT_TRACEPOINT,
+	LMK_FACT_VARIABLE, /* a variable BTF describes: readable even with kptr_restrict=2 */
+	LMK_FACT_KSYM,	   /* a symbol only /proc/kallsyms knows */
+	LMK_FACT_STRUCT,
+	LMK_FACT_MAX,
+};
+
+/* The vmlinux BTF, or NULL; `*error` is then a negative errno. The caller frees it. */
+struct btf *lmk_probe_btf(int *error);
+
+/* Does the kernel have `name` of `kind`? */
+bool lmk_probe_has(const struct btf *btf, enum lmk_fact_kind kind, const char *name);
+
+/* Kernel enforces CFI (config, or its own symbols): BPF callbacks may panic it. */
+bool lmk_probe_cfi(void);
+
+/* `lmk-loader probe`: one JSON object on stdout. Returns the exit code. */
+int lmk_probe_main(void);
+
+#endif
