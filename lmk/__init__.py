@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from lmk.report import kill_reports
-    from lmk.session import Session, attach, connect_session, detach
+    from lmk.session import Session, attach, connect_session, detach, probe
 
 __all__ = [
     "Bundle",
@@ -50,6 +50,7 @@ __all__ = [
     "connect_session",
     "detach",
     "kill_reports",
+    "probe",
 ]
 
 #: Imported when first asked for: `lmk --help` needs no transport, `lmk policy` no compiler.
@@ -68,6 +69,7 @@ _HOMES = {
     "connect_session": "lmk.session",
     "detach": "lmk.session",
     "kill_reports": "lmk.report",
+    "probe": "lmk.session",
 }
 
 

@@ -8,6 +8,7 @@ right gets its name. Shell commands are batched, because each is a round trip.
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from datetime import timedelta
 from lmk.build import Bundle, BundleFile
 from lmk.control import SessionFile, parse_session_file
 from lmk.device.interface import CommandResult
+from lmk.device.probe import Probe, parse_probe
 from lmk.device.root import Root
 from lmk.errors import (
     ExitCode,
@@ -29,7 +31,7 @@ from lmk.errors import (
 from lmk.policy import Policy
 from lmk.progress import Task
 
-__all__ = ["Facts", "gather", "install", "start_agent", "stop_agent"]
+__all__ = ["Facts", "examine", "gather", "install", "start_agent", "stop_agent"]
 
 PIN_DIRECTORY = "/sys/fs/bpf/lmk"
 _NEEDED = ("lmk-agent", "lmk-loader", "lmk.bpf.o")
@@ -41,8 +43,10 @@ _STOP_TIMEOUT = timedelta(seconds=30)
 _GATHER = r"""
 echo uid=$(id -u); echo abi=$(uname -m); echo kernel=$(uname -r)
 [ -e /sys/kernel/btf/vmlinux ] && echo btf=1
-[ "$(id -u)" = 0 ] || exit 0
+echo boot=$(cat /proc/sys/kernel/random/boot_id)
+n=$(getprop ro.serialno 2>/dev/null); echo name=${n:-$(uname -n)}
 [ -d /data/local/tmp ] && echo tmp=/data/local/tmp
+[ "$(id -u)" = 0 ] || exit 0
 [ -d /sys/fs/bpf/lmk ] && echo pinned=1
 d=/data/lmk; [ -d /data ] || d=/run/lmk
 echo dir=$d
@@ -61,8 +65,9 @@ exit 0
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one look at a device found; all but the first four only as root.
+    """What one look at a device found; the rest only as root.
 
+    :ivar name: what the device calls itself: its serial number, else its host name.
     :ivar pinned: handlers, or what is left of them, are in the BPF file system.
     :ivar have: SHA-256 of the files that are installed, by name.
     """
@@ -72,6 +77,7 @@ class Facts:
     abi: str
     kernel: str
     btf: bool
+    name: str = ""
     directory: str = ""
     temporary: str = "/tmp"
     owner: str = ""
@@ -116,18 +122,22 @@ def gather(root: Root) -> Facts:
             serial=serial,
         )
     directory = values.get("dir", "")
+    file = parse_session_file("\n".join(session), directory) if session else None
+    if file is not None and file.boot_id != values.get("boot"):
+        file = None  # the disk kept it over a reboot, which ended the session
     return Facts(
         serial=serial,
         uid=int(values["uid"]),
         abi=values["abi"],
         kernel=values.get("kernel", ""),
         btf="btf" in values,
+        name=re.sub(r"[^A-Za-z0-9._:-]+", "-", values.get("name", ""))[:63],
         directory=directory,
         temporary=values.get("tmp", "/tmp"),
         owner=values.get("owner", ""),
         pinned="pinned" in values,
         have=have,
-        session=parse_session_file("\n".join(session), directory) if session else None,
+        session=file,
     )
 
 
@@ -183,6 +193,28 @@ def install(
     return [file.name for file in missing]
 
 
+def examine(root: Root, facts: Facts, bundle: Bundle, task: Task) -> Probe:
+    """Run ``lmk-loader probe`` on the device, as root when `facts` are root's.
+
+    Else it runs as the shell user, from that user's own folder, and finds what it can.
+    """
+    transport = "direct"  # the only one so far
+    if facts.uid == 0:
+        install(root, facts, bundle, task, names=("lmk-loader",))
+        task.step("ask the kernel")
+        result = root.run(f"{facts.directory}/lmk-loader probe")
+        return parse_probe(result, serial=facts.serial, transport=transport, root=root.via)
+    loader = bundle.file(facts.abi, "lmk-loader")
+    place = f"{facts.temporary}/.lmk-loader-{secrets.token_hex(8)}"
+    task.step("push lmk-loader", len(loader.content))
+    root.device.push(
+        loader.content, place, mode=0o700, progress=lambda done, _total: task.reach(done)
+    )
+    task.step("ask the kernel")
+    result = root.device.run(f"{place} probe; e=$?; rm -f {place}; exit $e")
+    return parse_probe(result, serial=facts.serial, transport=transport, root="")
+
+
 def start_agent(
     root: Root, facts: Facts, build_id: str, policy: Policy, lease_ms: int
 ) -> SessionFile:
@@ -195,13 +227,13 @@ def start_agent(
     command = (
         f"umask 077; cat > {directory}/policy.pb && {directory}/lmk-agent start "
         f"--dir {directory} --build-id {build_id} --policy {directory}/policy.pb "
-        f"--lease-ms {lease_ms} && cat {directory}/session"
+        f"--lease-ms {lease_ms} --device-name {facts.name or 'unknown'} >/dev/null && "
+        f"cat {directory}/session"
     )
     result = root.run(command, timeout=_START_TIMEOUT, stdin=policy.SerializeToString())
     if result.exit_code != 0:
         raise _agent_error("the agent does not start", result, facts)
-    lines = [line for line in result.text.splitlines() if "=" in line and line[0] != "{"]
-    return parse_session_file("\n".join(lines), directory)
+    return parse_session_file(result.text, directory)
 
 
 def stop_agent(root: Root, facts: Facts) -> None:
@@ -210,7 +242,11 @@ def stop_agent(root: Root, facts: Facts) -> None:
     :raises lmk.errors.TransientError: the device did not finish.
     """
     directory = facts.directory
-    result = root.run(f"{directory}/lmk-agent stop --dir {directory}", timeout=_STOP_TIMEOUT)
+    command = f"{directory}/lmk-agent stop --dir {directory}"
+    if "lmk-agent" not in facts.have:
+        # Somebody removed the program under a session; its pins are all that is left.
+        command = f"rm -rf {PIN_DIRECTORY} {directory}/session"
+    result = root.run(command, timeout=_STOP_TIMEOUT)
     if result.exit_code != 0:
         raise _agent_error("detaching failed", result, facts)
 

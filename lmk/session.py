@@ -26,10 +26,11 @@ from lmk import control, progress
 from lmk.build import Bundle, build, cached, open_bundle
 from lmk.control import SessionFile
 from lmk.device.interface import ByteStream, Device
+from lmk.device.probe import Probe
 from lmk.device.root import Root, find_root
 from lmk.device.stream import ServiceRefusedError
 from lmk.errors import LmkError, TransientError, UsageError
-from lmk.install import Facts, gather, install, start_agent, stop_agent
+from lmk.install import Facts, examine, gather, install, start_agent, stop_agent
 from lmk.policy import Policy, load
 from lmk.proto.control_pb2 import (
     ControlReply,
@@ -43,7 +44,15 @@ from lmk.proto.control_pb2 import (
 from lmk.proto.record_pb2 import Hello, KillReport
 from lmk.report import Position, RecordStream, SessionOverError
 
-__all__ = ["LEASE", "Session", "attach", "connect_session", "detach", "parse_position"]
+__all__ = [
+    "LEASE",
+    "Session",
+    "attach",
+    "connect_session",
+    "detach",
+    "parse_position",
+    "probe",
+]
 
 LEASE = timedelta(minutes=15)
 #: The guardian needs a second at most for each of its three tries to restart a dead agent.
@@ -289,12 +298,23 @@ def detach(device: Device, *, root: Root | None = None) -> bool:
         facts = gather(root)
     if facts.session is None and not facts.pinned:
         return False
-    if facts.session is not None:
-        # Asked, the agent says so in its last record; what follows works without it.
-        with contextlib.suppress(LmkError):
-            control.request(device, facts.session, ControlRequest(detach=Detach()))
     stop_agent(root, facts)
     return True
+
+
+def probe(device: Device, *, bundle: Bundle | None = None) -> Probe:
+    """What `device` can do, and which kill path that gives; works without root as far as it goes.
+
+    :param bundle: where the probe program comes from; default: built for the device's ABI.
+    """
+    with progress.steps(f"Examining {device.serial}") as task:
+        root = Root(device, "{}")
+        facts = gather(root)
+        if facts.uid != 0:
+            with contextlib.suppress(UsageError):
+                root = find_root(device)
+                facts = gather(root)
+        return examine(root, facts, _bundle_for(facts, bundle), task)
 
 
 def parse_position(text: str) -> Position:

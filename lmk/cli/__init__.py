@@ -33,12 +33,26 @@ _COMMANDS = {
     "stream": "lmk.cli.stream:stream",
     "virtual": "lmk.cli.virtual:virtual",
 }
-#: In `lmk --help`, in the order in which a person meets them.
+#: `lmk --help`: in the order in which a person meets them.
 _SECTIONS = {
-    "The main job": ("attach", "stream", "status", "detach"),
-    "Before it": ("doctor", "policy", "build"),
-    "Trying it out": ("virtual", "pressure"),
-    "Afterwards": ("report",),
+    "The main job": {
+        "attach": "Push handlers and agent, start them, leave them running.",
+        "stream": "Print kill reports as they come.",
+        "status": "Show what an attached device sees and would do.",
+        "detach": "Give the device back as it was.",
+    },
+    "Before it": {
+        "doctor": "Probe what a device can do, and which kill path that gives.",
+        "policy": "Look at policies, check them, send one to a device.",
+        "build": "Compile handlers and agent into one bundle file.",
+    },
+    "Trying it out": {
+        "virtual": "Boot, list and end virtual devices.",
+        "pressure": "Make memory pressure on a device.",
+    },
+    "Afterwards": {
+        "report": "Show or convert captures of the stream.",
+    },
 }
 
 
@@ -55,15 +69,10 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, names in _SECTIONS.items():
-            rows = []
-            for name in names:
-                command = self.get_command(ctx, name)
-                if command is not None:
-                    rows.append((name.ljust(8), command.get_short_help_str(70)))
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, commands in _SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl([(name.ljust(8), words) for name, words in commands.items()])
 
 
 _EPILOG = """\b

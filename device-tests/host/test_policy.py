@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies: what is refused, where, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmk import policy
+from lmk.errors import UsageError
+from lmk.policy import Policy
+
+
+def only_finding(text: str) -> policy.Finding:
+    (finding,) = policy.check(text)
+    return finding
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def test_the_default_preset_sets_every_field_and_has_nothing_wrong() -> None:
+    default = policy.preset("default")
+    assert policy.check(policy.dump(default)) == []
+    stated = {field.name for field, _value in default.ListFields()}
+    for field in Policy.DESCRIPTOR.fields:
+        if field.is_repeated:
+            continue
+        assert field.name in stated
+        if field.message_type is not None:
+            group = getattr(default, field.name)
+            unset = [f.name for f in field.message_type.fields if not group.HasField(f.name)]
+            assert not unset, field.name
+
+
+def test_a_file_changes_what_it_names_and_the_preset_fills_in_the_rest() -> None:
+    mine = policy.parse('name: "mine" some_stall { stall_ms: 70 }')
+    default = policy.preset("default")
+    assert mine.some_stall.stall_ms == 70
+    assert mine.some_stall.window_ms == default.some_stall.window_ms
+    assert mine.timing == default.timing
+
+
+def test_a_dumped_policy_reads_back_the_same() -> None:
+    mine = policy.parse("dry_run: true only_uids { first: 10000 last: 19999 }")
+    assert policy.parse(policy.dump(mine)) == mine
+
+
+def test_a_name_that_is_neither_file_nor_preset_lists_the_presets() -> None:
+    with pytest.raises(UsageError, match=r"'defualt' is neither a file nor a preset \(.*default"):
+        policy.load("defualt")
+
+
+def test_a_policy_that_is_no_text_is_a_usage_error(tmp_path: Path) -> None:
+    path = tmp_path / "binary"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot read the policy"):
+        policy.load(path)
+
+
+def test_an_error_names_the_file_the_line_and_the_column(tmp_path: Path) -> None:
+    path = tmp_path / "mine.textpb"
+    path.write_text('name: "mine"\n\nsome_stall {\n  stall: 70\n}\n')
+    with pytest.raises(UsageError, match=r"mine\.textpb:4:3: StallReason has no field stall"):
+        policy.load(path)
+
+
+# -- what does not parse -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("some_stall { stall: 70 }", (1, 14), "did you mean stall_ms (in milliseconds)?"),
+        ("timing { retry_s: 1 }", (1, 10), "did you mean retry_ms (in milliseconds)?"),
+        ("scarcity { available: 12 }", (1, 12), "did you mean available_below_pct (in percent)?"),
+        ("watermrak { }", (1, 1), "Policy has no field watermrak; did you mean watermark"),
+        ("some_stall { stall_ms: 70ms }", (1, 24), "a whole number of milliseconds, not 70ms"),
+        ("some_stall { stall_ms: 0.7 }", (1, 24), "a whole number of milliseconds, not 0.7"),
+        ("some_stall { stall_ms: -1 }", (1, 24), "a whole number of milliseconds, not -1"),
+        ("timing {\n retry_ms: '250'\n}", (2, 12), "a whole number of milliseconds, not '250'"),
+        ("watermark { level: LOW }", (1, 20), "one of WATERMARK_MIN, WATERMARK_LOW"),
+        ("stall_ms: 70", (1, 1), "it is a field of StallReason"),
+        ("some_stall { stall_ms: 1 stall_ms: 2 }", (1, 36), "stall_ms is given twice"),
+        ("some_stall { stall_ms: 1", (1, 24), 'expected "}"'),
+    ],
+)
+def test_what_does_not_parse_is_said_with_its_place_and_what_to_write(
+    text: str, place: tuple[int, int], words: str
+) -> None:
+    finding = only_finding(text)
+    assert (finding.line, finding.column) == place
+    assert words in finding.message
+
+
+# -- what parses and cannot be meant -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("some_stall { stall_ms: 1001 }", "some_stall.stall_ms", "more than fits in"),
+        ("some_stall { window_ms: 99 }", "some_stall.stall_ms", "more than fits in"),
+        ("full_stall { stall_ms: 9 window_ms: 49 }", "full_stall.window_ms", "outside 50..10000"),
+        ("full_stall { window_ms: 10001 }", "full_stall.window_ms", "outside 50..10000"),
+        ("full_stall { stall_ms: 0 }", "full_stall.stall_ms", "always holds"),
+        ("timing { idle_interval_ms: 9 }", "timing.idle_interval_ms", "is shorter than"),
+        ("timing { retry_ms: 2001 }", "timing.retry_ms", "no retry would happen"),
+        ("timing { kill_timeout_ms: 0 }", "timing.kill_timeout_ms", "more than 0"),
+        ("scarcity { available_below_pct: 101 }", "scarcity.available_below_pct", "100 percent"),
+        ("low_swap { swap_free_low_pct: 101 }", "low_swap.swap_free_low_pct", "100 percent"),
+        ("watermark { min_oom_score_adj: 1001 }", "watermark.min_oom_score_adj", "-1000..1000"),
+        ("watermark { min_oom_score_adj: -1001 }", "watermark.min_oom_score_adj", "-1000..1000"),
+        ("low_swap { min_oom_score_adj: -1 }", "low_swap.min_oom_score_adj", "negative_floor"),
+        ("low_swap { level: WATERMARK_UNSPECIFIED }", "low_swap.level", "WATERMARK_HIGH"),
+        ("watermark { level: 9 }", "watermark.level", "WATERMARK_HIGH"),
+        ("only_uids { first: 5 last: 4 }", "only_uids[0]", "first (5) is above last (4)"),
+        ("protected_uids { first: 5 }", "protected_uids[0]", "needs both"),
+        ("only_uids { first: 1 last: 4294967295 }", "only_uids[0]", "is no uid"),
+        ('name: "%s"' % ("n" * 64), "name", "at most 63"),
+    ],
+)
+def test_a_contradiction_is_found_where_it_is_written(text: str, field: str, words: str) -> None:
+    findings = policy.check(text)
+    found = [finding for finding in findings if finding.field == field]
+    assert found, findings
+    assert words in found[0].message
+    assert found[0].line == 1
+    with pytest.raises(UsageError):
+        policy.parse(text)
+
+
+def test_a_floor_below_zero_is_taken_with_the_override() -> None:
+    mine = policy.parse("allow_negative_floor: true low_swap { min_oom_score_adj: -800 }")
+    assert mine.low_swap.min_oom_score_adj == -800
+
+
+def test_more_ranges_than_the_handlers_hold_are_refused() -> None:
+    text = "\n".join(f"only_uids {{ first: {n} last: {n} }}" for n in range(9))
+    assert "at most 8" in only_finding(text).message
+
+
+def test_findings_come_in_the_order_of_their_lines() -> None:
+    text = "watermark { min_oom_score_adj: 2000 }\nscarcity { available_below_pct: 200 }\n"
+    assert [finding.line for finding in policy.check(text)] == [1, 2]
+
+
+def test_a_field_in_the_second_entry_of_a_list_is_found_there() -> None:
+    text = "only_uids { first: 1 last: 2 }\nonly_uids { first: 9 last: 3 }\n"
+    assert only_finding(text).line == 2
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_checker(text: str) -> None:
+    for finding in policy.check(text):
+        assert finding.message
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_a_stall_limit_is_taken_exactly_when_it_fits_its_window(stall: int, window: int) -> None:
+    text = f"some_stall {{ stall_ms: {stall} window_ms: {window} }}"
+    assert (policy.check(text) == []) == (50 <= window <= 10_000 and 0 < stall <= window)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lmk doctor``: can this device do it, and if not, why not?"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lmk.build import Bundle
+from lmk.cli.options import bundle_option, device_options
+from lmk.device.probe import Answer, Probe
+from lmk.device.resolve import connect
+from lmk.errors import CheckFailed
+from lmk.report.text import printable
+from lmk.session import probe
+
+__all__ = ["doctor"]
+
+
+@click.command()
+@device_options
+@bundle_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; `kill_path` is the answer.")
+def doctor(serial: str | None, transport: str | None, bundle: Bundle | None, as_json: bool) -> None:
+    """Probe what a device can do; exit 0 when there is a kill path, 6 when there is none.
+
+    Nothing is attached. Each "no" names the probe that said so, and what would enable it.
+    """
+    with connect(serial, transport=transport) as device:
+        found = probe(device, bundle=bundle)
+    if as_json:
+        click.echo(json.dumps(found.values, indent=1))
+    else:
+        _show(found)
+    if found.kill_path == "none":
+        missing = ", ".join(what for what, _probe, _enables in found.obstacles)
+        raise CheckFailed(f"{found.values['serial']}: no kill path: {missing or 'see above'}")
+
+
+def _show(found: Probe) -> None:
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 160, highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "WHAT", "IS THERE", "FOR / VALUE", "PROBE", "WOULD ENABLE IT"):
+        table.add_column(heading, overflow="fold")
+    section = ""
+    for answer in found.answers():
+        table.add_row(answer.section if answer.section != section else "", *_cells(answer))
+        section = answer.section
+    console.print(table)
+    console.print(f"\nkill path: {found.kill_path}", style="bold")
+    if found.kill_path == "assisted":
+        console.print("lmk attach does not serve the assisted path yet.")
+    for what, probe_words, enables in found.obstacles:
+        console.print(f"  missing for in_kernel: {printable(what)} ({probe_words}); {enables}")
+
+
+def _cells(answer: Answer) -> list[Text]:
+    if answer.yes is None:
+        word = Text("")
+    elif answer.yes:
+        word = Text("yes", style="green")
+    else:
+        word = Text("NO" if answer.needed else "no", style="red" if answer.needed else "yellow")
+    return [
+        Text(answer.name),
+        word,
+        Text(printable(answer.detail)),
+        Text(printable(answer.probe)),
+        Text(answer.enables if answer.yes is False else ""),
+    ]

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device can do, as ``lmk-loader probe`` found it, and what the host adds to that.
+
+Nothing is concluded from a version: every "no" names the probe that said so and what would
+make it a "yes".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lmk.device.interface import CommandResult
+from lmk.errors import ProtocolError, UnsupportedError
+
+__all__ = ["Answer", "Probe", "parse_probe"]
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One question put to the device.
+
+    :ivar section: what it is about: ``kernel``, ``kfunc``, ``tracepoint``, ``access`` …
+    :ivar yes: whether it is there; None for a fact that is neither good nor bad.
+    :ivar needed: without it there is no in-kernel path.
+    :ivar detail: what it is for, or its value.
+    :ivar probe: how that was found out.
+    :ivar enables: what would make it a yes.
+    """
+
+    section: str
+    name: str
+    yes: bool | None
+    needed: bool
+    detail: str
+    probe: str
+    enables: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Everything that is known of one device.
+
+    :ivar values: the loader's JSON with ``serial``, ``transport`` and ``root`` added.
+    """
+
+    values: dict[str, Any]
+
+    @property
+    def kill_path(self) -> str:
+        """``in_kernel``, ``assisted`` or ``none``."""
+        return str(self.values["kill_path"])
+
+    @property
+    def obstacles(self) -> list[tuple[str, str, str]]:
+        """What stands against the in-kernel path: what is missing, which probe, what enables it."""
+        return [
+            (entry["missing"], entry["probe"], entry["enables"])
+            for entry in self.values["obstacles"]
+        ]
+
+    def answers(self) -> Iterator[Answer]:
+        """Every question and its answer, in the order in which a person reads them."""
+        values = self.values
+        root = values["root"]
+        yield Answer("device", "kernel", None, False, values["kernel"], "uname(2)")
+        yield Answer("device", "ABI", None, False, values["abi"], "uname(2)")
+        yield Answer("device", "transport", None, False, values["transport"], "the serial")
+        yield Answer(
+            "access", "root", bool(root), True, f"by {root}" if root else "", "id -u; su",
+            "adb root, a userdebug build, or a working su",
+        )  # fmt: skip
+        yield from self._security(values["security"])
+        yield Answer(
+            "kernel", "BTF", values["btf"], True, "types for CO-RE",
+            values.get("btf_error") or "/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y",
+        )  # fmt: skip
+        psi = values["psi"]
+        yield Answer(
+            "kernel", "PSI", psi["on"], False, "stall as a reason to kill", psi["probe"],
+            psi["enables"],
+        )  # fmt: skip
+        cgroup = values["cgroup"]
+        layout = cgroup["layout"] + (", memory" if cgroup["memory_controller"] else "")
+        yield Answer("kernel", "cgroups", None, False, layout, "statfs /sys/fs/cgroup")
+        for fact in values["facts"]:
+            yield Answer(
+                fact["kind"], fact["name"].replace("|", " or "), fact["present"], fact["needed"],
+                fact["for"], fact["probe"], fact["enables"],
+            )  # fmt: skip
+        for name, value in values["config"].items():
+            if name != "shown":
+                yield Answer("config", name, value, False, "", "/proc/config.gz", f"{name}=y")
+        lmkd = values["lmkd"]
+        detail = f"running, pid {lmkd['pid']}" if lmkd["running"] else "not running"
+        yield Answer("device", "lmkd", None, False, detail, lmkd["probe"])
+        carriers = ", ".join(name for name, usable in values["carriers"].items() if usable)
+        yield Answer("device", "carriers", None, False, carriers, "kfuncs, CFI")
+
+    def _security(self, security: dict[str, Any]) -> Iterator[Answer]:
+        yield Answer(
+            "access", "load BPF programs", security["bpf_load"], True, "",
+            security.get("bpf_load_error") or "bpf(2) with an empty program",
+            "root, CONFIG_BPF_SYSCALL, no lockdown",
+        )  # fmt: skip
+        yield Answer("access", "SELinux", None, False, security["selinux"], "/sys/fs/selinux")
+        cfi = "enforced: no BPF callbacks" if security["cfi"] else "not enforced"
+        yield Answer("access", "CFI", None, False, cfi, "/proc/config.gz, /proc/kallsyms")
+        restrict = str(security["kptr_restrict"])
+        yield Answer("access", "kptr_restrict", None, False, restrict, "sysctl")
+
+
+def parse_probe(result: CommandResult, *, serial: str, transport: str, root: str) -> Probe:
+    """Read the output of ``lmk-loader probe``.
+
+    :param root: how the probe became root; empty when it did not.
+    :raises lmk.errors.UnsupportedError: the loader does not run there at all.
+    :raises lmk.errors.ProtocolError: it said something else than this version reads.
+    """
+    story = result.error_text + result.text
+    if result.exit_code in (126, 127):
+        raise UnsupportedError(
+            f"{serial}: lmk-loader does not run there (exit {result.exit_code}): "
+            "is it the device's ABI, and may its files be executed?",
+            detail=story,
+            serial=serial,
+        )
+    try:
+        values = json.loads(result.text)
+        if values["schema"] != _SCHEMA or "kill_path" not in values:
+            raise ProtocolError(f"{serial}: lmk-loader probe has schema {values['schema']}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError(
+            f"{serial}: lmk-loader probe (exit {result.exit_code}) did not answer in JSON",
+            detail=story,
+            serial=serial,
+        ) from error
+    return Probe({**values, "serial": serial, "transport": transport, "root": root or None})
