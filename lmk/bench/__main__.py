@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tools/bench NAME``: see :mod:`lmk.bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from lmk.bench.agent import bench_agent
+from lmk.bench.attach import bench_attach
+from lmk.bench.figures import Entry, print_table, to_json
+from lmk.bench.kill import CYCLES, MIN_KILLS, bench_kill
+from lmk.bench.stream import bench_stream
+from lmk.bench.target import target
+from lmk.build import Bundle
+from lmk.cli import run
+from lmk.cli.options import bundle_option, verbose_option
+from lmk.errors import CheckFailed, UsageError
+from lmk.policy import load
+
+__all__ = ["bench"]
+
+_NAMES = ("kill", "agent", "attach", "stream")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("name", type=click.Choice(_NAMES))
+@click.option(
+    "--device",
+    "serial",
+    metavar="SERIAL",
+    help="Measure there, and not on a virtual device booted for it.",
+)
+@click.option(
+    "--json",
+    "output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write the figures there as JSON; - is standard output.",
+)
+@click.option("--policy", default="default", show_default=True, help="A preset or a file.")
+@click.option(
+    "--zram-mb",
+    type=click.IntRange(min=0),
+    help="Swap of the virtual device; 0 is none.  [default: half of its memory]",
+)
+@click.option(
+    "--cycles",
+    type=click.IntRange(min=1),
+    default=CYCLES,
+    show_default=True,
+    help="kill: how often the foreground app outgrows memory.",
+)
+@bundle_option
+@verbose_option
+def bench(
+    name: str,
+    serial: str | None,
+    output: Path | None,
+    policy: str,
+    zram_mb: int | None,
+    cycles: int,
+    bundle: Bundle | None,
+) -> None:
+    """Measure NAME on a device: a table, and JSON with --json.
+
+    \b
+    kill    latency of each phase of a kill, order and survival over 20 cycles
+    agent   memory, CPU, files and wake-ups of agent and handlers at rest
+    attach  from the call to the agent's Hello
+    stream  records and bytes per second from the spool
+
+    Ends with 6 when what was measured cannot be true or must not happen: reports that
+    differ from the device's own record, kills out of order, a foreground app that died.
+    A figure that misses its aim is said, and is no error.
+    """
+    if serial is not None and zram_mb is not None:
+        raise UsageError("--zram-mb is for the virtual device that the bench boots")
+    wanted = load(policy)
+    faults: list[str] = []
+    with target(serial, zram_mb=zram_mb) as device:
+        if name == "kill":
+            measured, faults = bench_kill(device, wanted, bundle=bundle, cycles=cycles)
+        elif name == "agent":
+            measured = bench_agent(device, wanted, bundle=bundle)
+        elif name == "attach":
+            measured = bench_attach(device, wanted, bundle=bundle)
+        else:
+            measured = bench_stream(device, bundle=bundle)
+    _publish(name, measured, output)
+    for line in (*measured.missed(), *faults):
+        click.echo(f"{name}: {line}", err=True)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise CheckFailed(f"{name}: {faults[0]}{more}", detail="\n".join(faults))
+    kills = measured.figures.get("kills")
+    if name == "kill" and kills is not None and kills.numbers["value"] < MIN_KILLS:
+        raise CheckFailed(f"kill: {kills.numbers['value']} kills are too few to judge by")
+
+
+def _publish(name: str, measured: Entry, output: Path | None) -> None:
+    if output is not None and str(output) == "-":
+        click.echo(to_json(name, [measured]), nl=False)
+        return
+    # Figures are wider than 80 columns; a table cut off in a log helps nobody.
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    print_table(console, name, [measured])
+    if output is not None:
+        output.write_text(to_json(name, [measured]))
+
+
+if __name__ == "__main__":
+    sys.exit(run(bench, None, "tools/bench"))
