@@ -35,7 +35,6 @@ from lmk.policy import Policy, load
 from lmk.proto.control_pb2 import (
     ControlReply,
     ControlRequest,
-    Detach,
     GetStatus,
     RenewLease,
     SetPolicy,

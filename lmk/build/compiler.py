@@ -199,7 +199,9 @@ def _run(command: Sequence[str], work: Path, what: str) -> None:
     )
     if done.returncode != 0:
         output = done.stderr + done.stdout
-        line = next((line for line in output.splitlines() if "error" in line), "")
+        line = next(
+            (line for line in output.splitlines() if "error:" in line or "undefined" in line), ""
+        )
         raise LmkError(f"cannot {what}: {line.strip() or f'exit {done.returncode}'}", detail=output)
 
 
