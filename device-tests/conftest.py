@@ -1,12 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every test run can be told: which device to use."""
+"""The device under test.
+
+``device`` is what most device tests want: a fresh connection to the device named by
+``--device``, else to one virtual guest that the whole session shares.
+``device_without_swap`` is a second guest with no zram, booted when the first test
+asks for it; ``each_device`` runs a test on both. Guests end with the session,
+and with the process however it dies. Tests in ``host`` use none of this.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import pytest
+
+from lmk.device.interface import Device
+from lmk.virtual import Guest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,3 +52,71 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "virtual_only" in item.keywords:
             item.add_marker(skip)
+
+
+@contextmanager
+def booted(variant: str, *, zram_mb: int | None = None) -> Iterator[Guest]:
+    """A guest of this process alone: another run at the same time has another."""
+    from lmk import virtual
+
+    guest = virtual.up(f"virtual#{variant}-{os.getpid()}", zram_mb=zram_mb, detached=False)
+    try:
+        yield guest
+    finally:
+        guest.down()
+
+
+@contextmanager
+def connected(serial: str) -> Iterator[Device]:
+    """A connection that is closed with the test."""
+    from lmk.device.resolve import connect
+
+    with connect(serial) as device:
+        yield device
+
+
+@pytest.fixture(scope="session")
+def guest(pytestconfig: pytest.Config) -> Iterator[Guest | None]:
+    """The session's virtual guest; None when --device names a device."""
+    if pytestconfig.getoption("--device") is not None:
+        yield None
+        return
+    with booted("test") as guest:
+        yield guest
+
+
+@pytest.fixture(scope="session")
+def device_serial(pytestconfig: pytest.Config, guest: Guest | None) -> str:
+    """The serial of the device under test."""
+    return guest.name if guest is not None else str(pytestconfig.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def guest_without_swap(pytestconfig: pytest.Config) -> Iterator[Guest]:
+    """A second guest of the session, with no swap at all."""
+    if pytestconfig.getoption("--device") is not None:
+        pytest.skip("the device without swap is a virtual one; --device names another")
+    with booted("test-noswap", zram_mb=0) as guest:
+        yield guest
+
+
+@pytest.fixture
+def device(device_serial: str) -> Iterator[Device]:
+    """The device under test, connected."""
+    with connected(device_serial) as device:
+        yield device
+
+
+@pytest.fixture
+def device_without_swap(guest_without_swap: Guest) -> Iterator[Device]:
+    """A virtual device with no swap, connected."""
+    with connected(guest_without_swap.name) as device:
+        yield device
+
+
+@pytest.fixture(params=["swap", "no-swap"])
+def each_device(request: pytest.FixtureRequest) -> Device:
+    """The device under test, then the one without swap: the test runs on both."""
+    name = "device" if request.param == "swap" else "device_without_swap"
+    device: Device = request.getfixturevalue(name)
+    return device
