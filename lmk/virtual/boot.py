@@ -50,7 +50,7 @@ def up(
     :param adbd_user: ``root`` or ``shell``.
     :param kernel_arguments: added to the kernel command line, winning over the defaults.
     :param detached: it runs until :meth:`Guest.down`; False ends it with the calling
-        process, however that ends.
+        thread (so with the process, however that ends).
     :raises lmk.errors.UsageError: no such name or option, or it is up with other options.
     :raises BootError: QEMU ended, or the guest's adbd did not answer.
 
