@@ -241,13 +241,26 @@ static bool read_line(const char *path, char *line, int size)
 	return ok;
 }
 
+/* The kernel's configuration: its own copy, else the distribution's. NULL: neither is there. */
+static gzFile open_config(void)
+{
+	struct utsname kernel;
+	char path[128];
+	gzFile file = gzopen("/proc/config.gz", "rbe");
+
+	if (file || uname(&kernel) != 0)
+		return file;
+	snprintf(path, sizeof(path), "/boot/config-%s", kernel.release);
+	return gzopen(path, "rbe"); /* reads plain text too */
+}
+
 /* 1 set, 0 not set, -1 the kernel does not show its configuration. */
 static int config(const char *option)
 {
 	size_t length = strlen(option);
 	char line[256];
 	int found = 0;
-	gzFile file = gzopen("/proc/config.gz", "rbe");
+	gzFile file = open_config();
 
 	if (!file)
 		return -1;
@@ -360,7 +373,7 @@ static void write_config(void)
 	};
 
 	json_open("config", '{');
-	json_bool("shown", access("/proc/config.gz", R_OK) == 0);
+	json_bool("shown", config("CONFIG_BPF_SYSCALL") >= 0);
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		int value = config(options[i]);
 
