@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent process: its main thread serves, spools and keeps time; agent.c is its loop. */
+#ifndef LMK_AGENT_AGENT_H
+#define LMK_AGENT_AGENT_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include "bpf_sys.h"
+#include "client.h"
+#include "lmk/v1/control.pb.h"
+#include "session_file.h"
+#include "shared.h"
+#include "spool.h"
+
+struct decider;
+
+struct agent {
+	struct shared *shared;
+	struct session session;
+	struct spool spool;
+	struct pins pins;
+	struct decider *decider; /* NULL without handlers */
+	lmk_v1_Policy policy;
+	__u8 token_proof[16];
+	int epoll_fd;
+	int timer_fd;
+	int record_listener;
+	int control_listener;
+	int decider_event; /* eventfd: a kill is done, or pressure began */
+	int guardian_pidfd;
+	struct client *clients; /* CLIENTS_MAX of them */
+	__u64 next_beat_ns;
+	__u64 next_names_ns;
+	__u64 queue_lost_known; /* what the spool's gaps have been told about */
+	__u32 give_back;	/* enum give_back_reason; not 0: leave the loop */
+	bool spooled;		/* since the followers were served last */
+	/* CLIENT_REFUSED records: at most REFUSED_BURST in REFUSED_WINDOW_NS. */
+	__u64 refused_window_ns;
+	__u32 refused_in_window;
+	__u32 refused_unsaid;
+};
+
+/* Process of the subcommand `agent`: everything else comes from shared memory. Exit code. */
+int agent_main(void);
+
+/* Spools a Lifecycle record; `peer` may be NULL. */
+void agent_say(struct agent *agent, lmk_v1_Lifecycle_Kind kind, const struct record_peer *peer,
+	       const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* A client that was turned away: logged as a record, not more often than a flood deserves. */
+void agent_refused(struct agent *agent, const struct record_peer *peer, const char *why);
+
+void agent_hello(struct agent *agent, lmk_v1_Hello *hello);
+
+/* Puts a checked policy in force. 0 or -errno. */
+int agent_set_policy(struct agent *agent, const lmk_v1_Policy *policy);
+
+/* Losses that never had a sequence number: of the kernel's ring, of the agent's queue. */
+void agent_losses(struct agent *agent, __u64 *ring, __u64 *queue);
+
+#endif

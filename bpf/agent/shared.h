@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What agent and guardian both know: one memfd, inherited by every process of a session
+ * under a fixed descriptor. It outlives a kill -9 of either and needs no disk.
+ */
+#ifndef LMK_AGENT_SHARED_H
+#define LMK_AGENT_SHARED_H
+
+#include <linux/types.h>
+#include <stdatomic.h>
+
+#include "kill.h"
+#include "lmk/v1/policy.pb.h"
+
+/* Descriptors that guardian and agent inherit from each other across execve(2). */
+enum inherited_fd {
+	FD_DIR_LOCK = 3,  /* DIR/lock, flocked: held while a process of the session lives */
+	FD_PINS_LOCK = 4, /* the bpffs root, flocked: one session with handlers per device */
+	FD_SHARED = 5,
+	FD_READY = 6, /* pipe to `start`: one line of JSON once the sockets listen */
+	FD_FIRST_OWN = 7,
+};
+
+/* Why the device is being given back; 0: it is not. */
+enum give_back_reason {
+	GIVE_BACK_NONE = 0,
+	GIVE_BACK_DETACH = 1,
+	GIVE_BACK_LEASE = 2,
+	GIVE_BACK_AGENT_LOST = 3,
+};
+
+#define SHARED_EDITION 1
+
+struct shared {
+	__u32 edition;
+	__u32 bytes;
+	char dir[128];
+	char build_id[72];
+	char device_name[64];	  /* as the host calls it; empty: the host name */
+	char self_test_text[128]; /* what the start-up self-test found */
+	__u32 with_handlers;	  /* 0: only serves the spool */
+	__u32 spool_limit_kb;
+	__u32 kill_path;
+	__u32 carrier;
+	__s32 self_test_result;
+	_Atomic __u32 give_back;
+	_Atomic __u32 run;
+	_Atomic __u64 lease_ms; /* 0: no lease */
+	_Atomic __u64 lease_end_ns;
+	_Atomic __s32 agent_pid;
+	_Atomic __s32 guardian_pid;
+	_Atomic __u32 agent_ready;    /* sockets listen */
+	_Atomic __u32 agent_restarts; /* since `start` */
+	_Atomic __u64 last_kill_id;   /* newest kill whose report is in the spool */
+	_Atomic __u32 kill_timeout_ms;
+	_Atomic __u32 policy_bytes;
+	__u8 policy[lmk_v1_Policy_size]; /* encoded, as the host sent it */
+	struct kill kills[KILL_SLOTS];
+};
+
+/* The memfd under FD_SHARED, all zero but edition and bytes. NULL with errno on failure. */
+struct shared *shared_create(void);
+/* What FD_SHARED holds. NULL with errno: not there, or of another edition. */
+struct shared *shared_open(void);
+
+/* Has the inherited descriptors (but FD_READY) survive execve(2). */
+void shared_keep_across_exec(void);
+
+/* Was FD_READY inherited? If not, its number is taken, so that nothing else can land there. */
+int shared_take_ready(void);
+
+#endif

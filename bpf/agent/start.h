@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The subcommands that begin and end a session. */
+#ifndef LMK_AGENT_START_H
+#define LMK_AGENT_START_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+struct start_options {
+	const char *dir;
+	const char *object;
+	const char *loader;
+	const char *policy;
+	const char *build_id;
+	const char *device_name;
+	__u64 lease_ms; /* 0: none */
+	__u32 spool_limit_kb;
+	bool with_handlers;
+};
+
+/* Prints one line of JSON and returns an exit code, or fail()s. */
+int start_main(const struct start_options *options);
+int stop_main(const char *dir);
+
+/* Makes DIR, or checks it: a directory of root's that nobody else may write. fail()s. */
+void prepare_dir(const char *dir);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Everything a Status reply says. */
+#ifndef LMK_AGENT_STATUS_H
+#define LMK_AGENT_STATUS_H
+
+#include <stdbool.h>
+
+#include "agent.h"
+
+void status_fill(struct agent *agent, lmk_v1_Status *status, bool with_candidates);
+
+#endif

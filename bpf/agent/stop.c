@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <pb_encode.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "bpf_sys.h"
+#include "clock.h"
+#include "exit_code.h"
+#include "give_back.h"
+#include "lmk/v1/control.pb.h"
+#include "process.h"
+#include "session_file.h"
+#include "socket.h"
+#include "spool.h"
+#include "start.h"
+
+/* An agent that answers is gone within its farewell (0.5 s); the guardian then unpins. */
+#define ASKED_NS  (8 * NSEC_PER_SEC)
+#define KILLED_NS (5 * NSEC_PER_SEC)
+
+/* Asks the agent to go. 0, or -errno when it cannot be asked. */
+static int ask(const struct session *session)
+{
+	lmk_v1_ControlRequest request = lmk_v1_ControlRequest_init_zero;
+	__u8 bytes[64], framed[70];
+	pb_ostream_t stream = pb_ostream_from_buffer(bytes, sizeof(bytes));
+	size_t head;
+	int fd, error = 0;
+
+	request.token.size = TOKEN_BYTES;
+	memcpy(request.token.bytes, session->token, TOKEN_BYTES);
+	request.which_body = lmk_v1_ControlRequest_detach_tag;
+	if (!pb_encode(&stream, lmk_v1_ControlRequest_fields, &request))
+		return -EMSGSIZE;
+	head = varint_put(framed, stream.bytes_written);
+	memcpy(framed + head, bytes, stream.bytes_written);
+	fd = socket_connect(session->control_socket);
+	if (fd < 0)
+		return fd;
+	if (send(fd, framed, head + stream.bytes_written, MSG_NOSIGNAL) < 0)
+		error = -errno;
+	close(fd);
+	return error;
+}
+
+static bool wait_for_lock(int lock, __u64 patience_ns)
+{
+	__u64 end_ns = boottime_ns() + patience_ns;
+
+	while (flock(lock, LOCK_EX | LOCK_NB)) {
+		if (boottime_ns() >= end_ns)
+			return false;
+		usleep(20000);
+	}
+	return true;
+}
+
+/* The process that the session file names, if it still is that one. */
+static void kill_process(pid_t pid, __u64 start_ticks)
+{
+	int fd = pid > 0 ? pidfd_open(pid) : -1;
+
+	if (fd < 0)
+		return;
+	if (process_is(pid, start_ticks))
+		pidfd_kill(fd, SIGKILL);
+	close(fd);
+}
+
+int stop_main(const char *dir)
+{
+	struct session session;
+	const char *what = "nothing";
+	char path[128];
+	bool known;
+	int lock;
+
+	prepare_dir(dir);
+	known = session_read(dir, &session) == 0;
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (lock < 0)
+		fail(EXIT_USAGE, "%s: %s", path, strerror(errno));
+	if (flock(lock, LOCK_EX | LOCK_NB)) {
+		what = "session";
+		/* It may be detaching already, or the agent just being restarted: then wait. */
+		if (known)
+			ask(&session);
+		if (!wait_for_lock(lock, ASKED_NS)) {
+			if (session_read(dir, &session))
+				fail(EXIT_TRANSIENT, "the session in %s neither answers nor ends",
+				     dir);
+			/* The guardian first, or it would start a new agent. */
+			kill_process(session.guardian_pid, session.guardian_start_ticks);
+			kill_process(session.agent_pid, session.agent_start_ticks);
+			what = "killed";
+			if (!wait_for_lock(lock, KILLED_NS))
+				fail(EXIT_TRANSIENT, "agent %d or guardian %d does not die",
+				     session.agent_pid, session.guardian_pid);
+		}
+	}
+	/* Whoever held it is gone: what is pinned now is nobody's. */
+	if (pins_present()) {
+		int pins = open("/sys/fs/bpf", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+
+		if (pins >= 0 && flock(pins, LOCK_EX | LOCK_NB))
+			fail(EXIT_USAGE, "a session of another directory is running");
+		error = give_back(dir, true);
+		if (error)
+			fail(EXIT_TRANSIENT, "not all of " LMK_PIN_DIR " could be removed: %s",
+			     strerror(-error));
+		if (!strcmp(what, "nothing"))
+			what = "leftovers";
+	} else if (known) {
+		session_remove(dir);
+		if (!strcmp(what, "nothing"))
+			what = "leftovers";
+	}
+	printf("{\"stopped\": \"%s\"}\n", what);
+	return EXIT_OK;
+}
