@@ -125,7 +125,10 @@ def run(command: click.Command, arguments: list[str] | None, name: str) -> int:
     """Run `command` as `name` and return its exit code; errors are said, not raised."""
     state: dict[str, Any] = {}
     try:
-        result = command.main(arguments, prog_name=name, standalone_mode=False, obj=state)
+        # Not command.main(): it turns Ctrl-C and a closed pipe into its own messages and codes.
+        words = sys.argv[1:] if arguments is None else arguments
+        with command.make_context(name, list(words), obj=state) as context:
+            result = command.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code

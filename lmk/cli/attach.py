@@ -10,6 +10,7 @@ import click
 from lmk.build import Bundle
 from lmk.cli.options import bundle_option, device_options, duration, say
 from lmk.device.resolve import connect
+from lmk.policy import load
 from lmk.session import LEASE
 from lmk.session import attach as attach_device
 from lmk.session import detach as detach_device
@@ -51,10 +52,11 @@ def attach(
     Only what the device lacks is pushed; what there is to compile is compiled first. An
     open `lmk stream` renews the lease, and so does every command that asks the agent.
     """
+    wanted = load(policy)
     with connect(serial, transport=transport) as device:
         session = attach_device(
             device,
-            policy,
+            wanted,
             bundle=bundle,
             lease=None if persist else lease,
             dry_run=True if dry_run else None,

@@ -87,7 +87,9 @@ def kill_reports(*sources: Path | str | BinaryIO) -> Iterator[KillReport]:
 def _read(file: BinaryIO, name: str, allow_truncated: bool) -> Iterator[CapturedRecord]:
     parser = StreamParser(name)
     hello: Hello | None = None
-    while data := file.read(_READ_BYTES):
+    # A pipe gives what is there; read() would wait for a full buffer.
+    read = getattr(file, "read1", file.read)
+    while data := read(_READ_BYTES):
         for record in parser.feed(data):
             if record.HasField("hello"):
                 hello = record.hello
