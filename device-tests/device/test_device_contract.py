@@ -117,6 +117,11 @@ def test_stdin_and_output_of_several_mebibytes_pass_at_once(subject: Device) -> 
     assert subject.run("cat", stdin=data, timeout=timedelta(seconds=120)).stdout == data
 
 
+def test_command_that_answers_after_all_of_its_stdin_gets_it(subject: Device) -> None:
+    result = subject.run("wc -c", stdin=bytes(4 * MIB), timeout=timedelta(seconds=120))
+    assert int(result.text) == 4 * MIB
+
+
 def test_command_that_leaves_its_stdin_unread_still_ends(subject: Device) -> None:
     result = subject.run("exit 5", stdin=bytes(4 * MIB), timeout=timedelta(seconds=60))
     assert result.exit_code == 5
@@ -245,8 +250,9 @@ def make_tree(top: Path) -> int:
     (top / "tool").write_bytes(b"#!/bin/sh\necho ran\n")
     (top / "tool").chmod(0o755)
     (top / "sub dir" / "it's").write_bytes(pseudo_random(300_000))
+    (top / "sub dir" / "second").write_bytes(pseudo_random(300_000))
     (top / "sub dir" / "deeper" / "näme").write_bytes(b"")
-    return 19 + 300_000
+    return 19 + 600_000
 
 
 def test_directory_is_pushed_as_a_tree_and_pulled_back(

@@ -308,7 +308,7 @@ def test_device_stops_when_nobody_reads_and_goes_on_when_somebody_does() -> None
 
     with FakeAdbd({RECORDS: flood}) as adbd, direct(adbd) as device:
         both = device.open(RECORDS)
-        for _ in range(64):
+        for _ in range(300):
             both.write(b"makes the host take in packets, though nobody reads them")
         assert sum(sent) <= 2 * 1024 * 1024
         total = 0
@@ -410,6 +410,7 @@ def test_black_hole_ends_open_run_and_write_by_their_deadlines(
         device.run("true")  # leaves a connection to be used again
         adbd.freeze()
         for attempt in (
+            lambda: records.write(b"less than a packet"),
             lambda: records.write(LARGE),
             lambda: device.run("true", timeout=seconds(0.3)),  # on the connection kept
             lambda: device.run("true", timeout=seconds(0.3)),  # on a new one
@@ -483,6 +484,29 @@ def test_connection_is_kept_after_an_orderly_end_and_replaced_when_the_device_le
         adbd.connections[0].hang_up()
         assert device.run("echo again").text == "again\n"
         assert len(adbd.connections) == 2
+
+
+def test_tail_of_an_earlier_service_does_not_reach_the_next() -> None:
+    ended: list[FakeStream] = []
+
+    def first(stream: FakeStream) -> None:
+        ended.append(stream)
+        stream.write(shell_packet(3, b"\0"))
+        stream.close()
+
+    def second(stream: FakeStream) -> None:
+        stream.connection.send(ended[0].packet(b"tail"))
+        ended[0].close()
+        stream.write(shell_packet(1, b"second") + shell_packet(3, b"\0"))
+        stream.close()
+
+    with (
+        FakeAdbd({"shell,v2,raw:first": first, "shell,v2,raw:second": second}) as adbd,
+        direct(adbd) as device,
+    ):
+        device.run("first")
+        assert device.run("second", timeout=seconds(10)).text == "second"
+        assert len(adbd.connections) == 1
 
 
 def test_connection_that_was_idle_for_long_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,15 +201,13 @@ def _copy(
     sync: FileSync, remote: str, size: int, sink: BinaryIO, progress: Progress | None
 ) -> None:
     done = 0
-    told = -1
     for chunk in sync.receive(remote):
         with _writing(getattr(sink, "name", "the local file")):
             sink.write(chunk)
         done += len(chunk)
         if progress is not None and done < size:
-            told = done
             progress(done, size)
-    if progress is not None and told != done:
+    if progress is not None:
         progress(done, done)
 
 
