@@ -96,9 +96,12 @@ static const struct {
 
 static int usage(const char *problem, const char *argument)
 {
-	fprintf(stderr, "usage: lmk-eater --size-mb N [options]\n");
-	for (size_t i = 0; i < OPTIONS; i++)
-		fprintf(stderr, "  --%-18s %s\n", table[i].option.name, table[i].help);
+	/* For a person; adbd's exec: has stdout and stderr in one stream, which a host parses. */
+	if (isatty(STDERR_FILENO)) {
+		fprintf(stderr, "usage: lmk-eater --size-mb N [options]\n");
+		for (size_t i = 0; i < OPTIONS; i++)
+			fprintf(stderr, "  --%-18s %s\n", table[i].option.name, table[i].help);
+	}
 	say_error(0, "%s%s%s", problem, argument ? " " : "", argument ? argument : "");
 	return 2;
 }
