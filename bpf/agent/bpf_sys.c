@@ -87,6 +87,7 @@ int pins_open(struct pins *pins, const char **missing)
 		{&pins->counters, "maps/counters"},
 		{&pins->protected, "maps/protected"},
 		{&pins->agent, "maps/agent"},
+		{&pins->carriers, "maps/carriers"},
 		{&pins->events, "maps/events"},
 		{&pins->run, "programs/lmk_run"},
 		{&pins->status, "programs/lmk_status"},
@@ -191,6 +192,18 @@ int bpf_dry_run(void)
 	}
 	close(map);
 	return error;
+}
+
+int bpf_stop(void)
+{
+	struct lmk_call call = {0};
+	int program = object_get(LMK_PIN_DIR "/programs/lmk_stop"), error;
+
+	if (program < 0)
+		return program;
+	error = bpf_run(program, &call);
+	close(program);
+	return error ? error : call.result;
 }
 
 unsigned int bpf_program_costs(struct program_cost *costs, unsigned int max)

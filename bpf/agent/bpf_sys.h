@@ -15,6 +15,7 @@ struct pins {
 	int counters;
 	int protected;
 	int agent;
+	int carriers;
 	int events;
 	__u32 events_bytes;
 	int run;
@@ -54,5 +55,7 @@ unsigned int bpf_program_costs(struct program_cost *costs, unsigned int max);
 
 /* Has the handlers decide and report, but not kill. 0 or -errno. */
 int bpf_dry_run(void);
+/* No tick and no decision after this. 0 or -errno. */
+int bpf_stop(void);
 
 #endif

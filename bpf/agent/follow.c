@@ -18,6 +18,11 @@
 /* After exit and release: exit_mmap's event may still come, with an earlier time. */
 #define EXIT_MMAP_WAIT_NS (20 * NSEC_PER_MSEC)
 
+/* How long after memory back a sample still tells of it. */
+#define PROMPT_NS (20 * NSEC_PER_MSEC)
+/* Runs of lmk_status while another CPU decides (tens of microseconds each). */
+#define SAMPLE_TRIES 20
+
 static void finish(struct follower *follower, __u32 index)
 {
 	struct kill *kill = &follower->shared->kills[index];
@@ -29,34 +34,52 @@ static void finish(struct follower *follower, __u32 index)
 	follower->done(follower->context);
 }
 
-/* Sample and what is left of the victim, as the handlers see it now. 0 or -errno. */
-static int measure(struct follower *follower, struct kill *kill, bool released)
+static void add_swap(struct lmk_call *call)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info))
+		return;
+	call->swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
+	call->swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
+}
+
+/* The whole system now, for `after`. False: another CPU is deciding, and goes on doing so. */
+static bool sample_now(struct follower *follower, struct kill *kill)
+{
+	for (int i = 0; i < SAMPLE_TRIES; i++) {
+		struct lmk_call call = {0};
+
+		add_swap(&call);
+		if (bpf_run(follower->pins->status, &call))
+			return false;
+		if (call.result == -EBUSY)
+			continue;
+		if (call.result)
+			return false;
+		kill->after = call.sample;
+		kill->after_known = 1;
+		return true;
+	}
+	return false;
+}
+
+/* What is left of the victim; `released` tells the handlers that the next kill may come. */
+static void measure(struct follower *follower, struct kill *kill, bool released)
 {
 	struct lmk_call call = {
 		.pid = kill->event.victim.pid,
 		.start_ns = kill->event.victim.start_ns,
 		.released = released,
 	};
-	struct sysinfo info;
-	int error;
 
-	if (!sysinfo(&info)) {
-		call.swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
-		call.swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
-	}
-	error = bpf_run(follower->pins->measure, &call);
-	if (error)
-		return error;
-	if (call.sample.time_ns) {
-		kill->after = call.sample;
-		kill->after_known = 1;
-	}
+	if (bpf_run(follower->pins->measure, &call))
+		return;
 	/* -ESRCH: no such process any more, so nothing of it is left. */
-	if (!call.result || call.result == -ESRCH) {
-		kill->left_kb = call.result ? 0 : call.left_kb;
-		kill->left_known = 1;
-	}
-	return 0;
+	if (call.result && call.result != -ESRCH)
+		return;
+	kill->left_kb = call.result ? 0 : call.left_kb;
+	kill->left_known = 1;
 }
 
 static void release(struct follower *follower, __u32 index)
@@ -77,6 +100,7 @@ static void release(struct follower *follower, __u32 index)
 		kill->memory_back = MEMORY_BACK_MRELEASE;
 		kill->memory_back_ns = kill->mrelease_end_ns;
 		measure(follower, kill, true);
+		sample_now(follower, kill);
 	}
 }
 
@@ -203,6 +227,7 @@ void follow_end(struct follower *follower, const struct lmk_end_event *event)
 	}
 	if (event->head.type != LMK_EVENT_MEMORY_BACK)
 		return;
+	kill->mm_gone = 1;
 	/* Our own release may have been first, and lmk_measure() says so to the handlers. */
 	if (kill->memory_back != MEMORY_BACK_MRELEASE ||
 	    event->head.time_ns < kill->memory_back_ns) {
@@ -210,12 +235,13 @@ void follow_end(struct follower *follower, const struct lmk_end_event *event)
 		kill->memory_back_ns = event->head.time_ns;
 		kill->left_kb = event->left_kb;
 		kill->left_known = 1;
-		if (event->sample.time_ns) {
-			kill->after = event->sample;
-			kill->after_known = 1;
-		}
+		/* Heard at once, the whole system is looked at; the event's own sample has no PSI.
+		 */
+		if (boottime_ns() - event->head.time_ns < PROMPT_NS && sample_now(follower, kill))
+			return;
+		kill->after = event->sample;
+		kill->after_known = event->sample.time_ns != 0;
 	}
-	kill->mm_gone = 1;
 }
 
 void follow_exit(struct follower *follower, __u32 index)
@@ -246,7 +272,7 @@ static void give_up(struct follower *follower, __u32 index)
 	struct kill *kill = &follower->shared->kills[index];
 
 	if (!kill->after_known)
-		measure(follower, kill, false);
+		sample_now(follower, kill);
 	/* What was not seen to come back is not called freed. */
 	if (kill->memory_back == MEMORY_BACK_NOT_SEEN)
 		kill->left_known = 0;

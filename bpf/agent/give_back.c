@@ -30,15 +30,22 @@ static int dry_run(void)
 	return error == -ENOENT ? 0 : error; /* half a load left no policy: nothing kills */
 }
 
+/* A timer in a map that is still in use would go on. */
+static int stop_handlers(void)
+{
+	int error = bpf_stop();
+
+	return error == -ENOENT ? 0 : error;
+}
+
 int give_back(const char *dir, bool handlers)
 {
 	static const struct {
 		const char *name;
 		int (*step)(void);
 	} steps[] = {
-		{"start lmkd", start_lmkd},
-		{"wait for lmkd", wait_for_lmkd},
-		{"dry run", dry_run},
+		{"start lmkd", start_lmkd}, {"wait for lmkd", wait_for_lmkd},
+		{"dry run", dry_run},	    {"stop the handlers", stop_handlers},
 		{"unpin", pins_remove},
 	};
 	int first_error = 0;
