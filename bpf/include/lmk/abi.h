@@ -11,12 +11,14 @@
 
 #include "lmk/policy_view.h"
 
-#define LMK_PIN_DIR	   "/sys/fs/bpf/lmk"
-#define LMK_CANDIDATES	   5
-#define LMK_COMM	   16
-#define LMK_PROTECTED_MAX  64
-#define LMK_ADJ_NEVER	   (-1000)
-#define LMK_SHARERS_MAX	   8
+#define LMK_PIN_DIR	  "/sys/fs/bpf/lmk"
+#define LMK_CANDIDATES	  5
+#define LMK_COMM	  16
+#define LMK_PROTECTED_MAX 64
+#define LMK_ADJ_NEVER	  (-1000)
+#define LMK_SHARERS_MAX	  8
+#define LMK_CPUS_MAX	  256
+#define LMK_NODES_MAX	  4
 
 enum lmk_kill_path {
 	LMK_PATH_NONE = 0,
@@ -108,8 +110,8 @@ enum lmk_process_flags {
 };
 
 struct lmk_verdict {
-	__u32 reason; /* enum lmk_reason */
-	__s32 floor;  /* oom_score_adj */
+	__u32 reason;	/* enum lmk_reason */
+	__s32 floor;	/* oom_score_adj */
 	__u32 breached; /* enum lmk_signal bits */
 	__u32 pad;
 	__u64 free_limit_kb;
@@ -164,13 +166,13 @@ enum lmk_refusal {
 struct lmk_counters {
 	__u64 outcome[LMK_OUT_MAX];
 	__u64 refusal[LMK_REFUSE_MAX];
-	__u64 ticks;	       /* timer callbacks */
-	__u64 tick_ns;	       /* their run time, which BPF statistics miss */
-	__u64 deferred;	       /* work-queue and task-work callbacks */
+	__u64 ticks;	/* timer callbacks */
+	__u64 tick_ns;	/* their run time, which BPF statistics miss */
+	__u64 deferred; /* work-queue and task-work callbacks */
 	__u64 deferred_ns;
-	__u64 decisions;       /* runs that sensed and decided */
-	__u64 ring_lost;       /* events that did not fit in the ring buffer */
-	__u64 carrier_failed;  /* work could not be handed over */
+	__u64 decisions;      /* runs that sensed and decided */
+	__u64 ring_lost;      /* events that did not fit in the ring buffer */
+	__u64 carrier_failed; /* work could not be handed over */
 	__u64 exits_seen;
 	__u64 mm_exits_seen;
 };
@@ -180,12 +182,38 @@ struct lmk_protected {
 	__u64 start_ns; /* /proc/PID/stat field 22 has 10 ms grain: compare to that */
 };
 
+/* Map `agent`, array[1]: the agent's deciding thread, which task work may borrow. */
+struct lmk_agent_thread {
+	__s32 tid; /* 0: none */
+	__u32 pad;
+};
+
+/* Contexts that a timer can hand a decision to; index of lmk_carriers.test. */
+enum lmk_deferral {
+	LMK_DEFER_WORKQUEUE = 0, /* kworker */
+	LMK_DEFER_AGENT = 1,	 /* task work on the agent's deciding thread */
+	LMK_DEFER_INIT = 2,	 /* task work on pid 1 */
+	LMK_DEFER_MAX = 3,
+};
+
+struct lmk_carrier_test {
+	__u64 asked_ns;	       /* when the self-test handed it over; 0: never */
+	__u64 ran_ns;	       /* when it ran; 0: it has not */
+	__s32 schedule_result; /* 0 or -errno of the hand-over */
+	__s32 result;	       /* 0 or -errno of the kill call with signal 0 */
+};
+
+/* Map `carriers`, array[1]: what lmk_self_test found. A carrier works: ran, result 0. */
+struct lmk_carriers {
+	struct lmk_carrier_test test[LMK_DEFER_MAX];
+};
+
 enum lmk_event_type {
-	LMK_EVENT_KILL = 1,	/* struct lmk_kill_event */
-	LMK_EVENT_EXITED = 2,	/* struct lmk_end_event */
+	LMK_EVENT_KILL = 1,	   /* struct lmk_kill_event */
+	LMK_EVENT_EXITED = 2,	   /* struct lmk_end_event */
 	LMK_EVENT_MEMORY_BACK = 3, /* struct lmk_end_event */
-	LMK_EVENT_PRESSURE = 4, /* struct lmk_pressure_event: begins or ends */
-	LMK_EVENT_RETRY = 5,	/* struct lmk_end_event: signalled again */
+	LMK_EVENT_PRESSURE = 4,	   /* struct lmk_pressure_event: begins or ends */
+	LMK_EVENT_RETRY = 5,	   /* struct lmk_end_event: signalled again */
 };
 
 struct lmk_event_head {
@@ -235,11 +263,11 @@ struct lmk_call {
 	/* in */
 	__u64 swap_total_kb; /* sysinfo(2), for kernels that hide nr_swap_pages */
 	__u64 swap_free_kb;
-	__s32 pid;	     /* lmk_measure, lmk_self_test */
+	__s32 pid;	       /* lmk_measure, lmk_self_test */
 	__u32 with_candidates; /* lmk_status */
-	__u64 start_ns;	     /* lmk_measure: identity of pid */
+	__u64 start_ns;	       /* lmk_measure: identity of pid */
 	/* out */
-	__s32 result; /* 0 or -errno; lmk_self_test: of the kill call with signal 0 */
+	__s32 result;  /* 0 or -errno; lmk_self_test: of the kill call with signal 0 */
 	__u32 outcome; /* enum lmk_outcome */
 	__u32 under_pressure;
 	__u32 interval_ms; /* when to run the decision again */
@@ -249,7 +277,7 @@ struct lmk_call {
 	__u32 n_candidates;
 	__u64 victim_start_ns;
 	__s32 pending_pid;
-	__u32 pad;
+	__u32 released; /* in, lmk_measure: process_mrelease(2) of pid returned 0 */
 	struct lmk_sample sample;
 	struct lmk_verdict verdict;
 	struct lmk_process candidates[LMK_CANDIDATES];

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * SYSCALL programs: what user space calls (BPF_PROG_TEST_RUN with a struct lmk_call). They run
+ * in the caller's context and may sleep, but do not.
+ */
+#ifndef LMK_CALLS_BPF_H
+#define LMK_CALLS_BPF_H
+
+#include "level_timer.bpf.h"
+
+static __always_inline void take_swap(const struct lmk_call *call)
+{
+	if (!call->swap_total_kb && !call->swap_free_kb)
+		return;
+	state.swap_total_kb = call->swap_total_kb;
+	state.swap_free_kb = call->swap_free_kb;
+	state.swap_ns = bpf_ktime_get_boot_ns();
+}
+
+/* Under the claim: the answer that every program gives. */
+static __always_inline void answer(struct lmk_call *call)
+{
+	__u64 id = state.gate;
+
+	call->under_pressure = state.under_pressure;
+	call->interval_ms = state.interval_ms;
+	call->sample = run.event.sample;
+	call->verdict = run.event.verdict;
+	call->pending_pid = id ? kill_of(id)->pid : 0;
+}
+
+/* Find what is to be read, arm timer and work queue. -EBUSY: it runs already. */
+SEC("syscall")
+int lmk_init(struct lmk_call *call)
+{
+	const struct lmk_policy *policy = current_policy();
+	int result;
+
+	if (!policy)
+		return 0;
+	call->result = -EBUSY;
+	if (__sync_val_compare_and_swap(&state.running, 0, 1))
+		return 0;
+	/* Not a kill_id of an earlier attachment within this boot. */
+	state.last_kill_id = bpf_ktime_get_boot_ns() / LMK_MS;
+	state.interval_ms = policy->timing_pressure_interval_ms;
+	result = find_percpu_offsets();
+	if (!result)
+		result = find_nodes();
+	if (!result)
+		result = arm_workqueue();
+	if (!result)
+		result = arm_timer();
+	if (result)
+		state.running = 0;
+	call->result = result;
+	return 0;
+}
+
+/* Before the pins are removed: no tick and no decision after this. */
+SEC("syscall")
+int lmk_stop(struct lmk_call *call)
+{
+	__u32 zero = 0;
+	struct level_timer *element = bpf_map_lookup_elem(&level_timers, &zero);
+
+	state.running = 0;
+	call->result = 0;
+	if (element && use_timer)
+		call->result = (__s32)bpf_timer_cancel(&element->timer);
+	/* 1: it was armed; -EINVAL: never initialised. */
+	if (call->result > 0 || call->result == -EINVAL)
+		call->result = 0;
+	return 0;
+}
+
+/* One decision, and the kill that follows from it. */
+SEC("syscall")
+int lmk_run(struct lmk_call *call)
+{
+	int outcome = LMK_OUT_CLAIMED;
+	__u64 token;
+
+	take_swap(call);
+	call->result = 0;
+	call->kill_id = 0;
+	call->victim_pid = 0;
+	call->interval_ms = CLAIMED_INTERVAL_MS;
+	call->under_pressure = state.under_pressure;
+	bpf_preempt_disable();
+	token = take_claim();
+	if (token) {
+		outcome = decide(LMK_CARRIER_SYSCALL);
+		answer(call);
+		if (outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN) {
+			call->kill_id = run.event.kill_id;
+			call->victim_pid = run.event.victim.pid;
+			call->victim_start_ns = run.event.victim.start_ns;
+		}
+		drop_claim(token);
+	}
+	bpf_preempt_enable();
+	count_outcome((__u32)outcome);
+	call->outcome = (__u32)outcome;
+	return 0;
+}
+
+/* Sample, verdict and, if asked, who would be next; kills nobody. result -EBUSY: try again. */
+SEC("syscall")
+int lmk_status(struct lmk_call *call)
+{
+	const struct lmk_policy *policy = current_policy();
+	__u64 token;
+
+	take_swap(call);
+	call->result = -EBUSY;
+	call->n_candidates = 0;
+	if (!policy)
+		return 0;
+	bpf_preempt_disable();
+	token = take_claim();
+	if (token) {
+		call->result = sense_and_judge();
+		if (!call->result && call->with_candidates) {
+			/* Calm: those who could die for some reason of a policy without overrides.
+			 */
+			choose(run.event.verdict.reason ? run.event.verdict.floor : 0);
+			fill_candidates(0);
+			call->n_candidates = run.event.n_candidates;
+			__builtin_memcpy(call->candidates, run.event.candidates,
+					 sizeof(call->candidates));
+		}
+		answer(call);
+		drop_claim(token);
+	}
+	bpf_preempt_enable();
+	return 0;
+}
+
+/* kills[] index of this process, or KILLS. */
+static __noinline int kill_index(__s32 pid, __u64 start_ns)
+{
+	__u32 i;
+
+	bpf_for (i, 0, KILLS) {
+		const struct lmk_pending *kill = &kills[i & (KILLS - 1)];
+
+		if (kill->pid == pid && kill->start_ns / TICK_NS == start_ns / TICK_NS)
+			return (int)i;
+	}
+	return KILLS;
+}
+
+/*
+ * What is left of the memory of pid (identity start_ns), KiB, in left_kb. A killed process
+ * loses its mm long before the memory is free, so that of a kill is remembered. With
+ * `released` (process_mrelease(2) returned 0) the gate is opened as well.
+ */
+SEC("syscall")
+int lmk_measure(struct lmk_call *call)
+{
+	__u32 index = (__u32)kill_index(call->pid, call->start_ns);
+	struct lmk_process process = {};
+	struct task_struct *leader;
+
+	call->left_kb = 0;
+	call->result = 0;
+	if (index < KILLS && kills[index & (KILLS - 1)].mm) {
+		struct lmk_pending *kill = &kills[index & (KILLS - 1)];
+
+		if (call->released)
+			__sync_val_compare_and_swap(&state.gate, kill->kill_id, 0);
+		if (kill->memory_back_ns)
+			return 0;
+		process.mm = kill->mm;
+	} else {
+		leader = bpf_task_from_pid(call->pid);
+		call->result = -ESRCH;
+		if (!leader)
+			return 0;
+		if (leader->start_boottime / TICK_NS == call->start_ns / TICK_NS) {
+			read_identity(leader, &process);
+			call->result = 0;
+		}
+		bpf_task_release(leader);
+		if (!process.mm)
+			return 0;
+	}
+	read_memory(&process);
+	call->left_kb = lmk_footprint_kb(&process);
+	return 0;
+}
+
+/*
+ * The whole pick path, with signal 0 against call->pid: result is what the kill call said.
+ * Then the same question to each carrier; the answers arrive in the map `carriers`.
+ */
+SEC("syscall")
+int lmk_self_test(struct lmk_call *call)
+{
+	struct task_struct *task;
+	__u64 token;
+	__u32 i;
+
+	call->result = -EBUSY;
+	bpf_preempt_disable();
+	token = take_claim();
+	if (token) {
+		call->result = sense_and_judge();
+		if (!call->result) {
+			choose(0);
+			task = bpf_task_from_pid(call->pid);
+			call->result = -ESRCH;
+			if (task) {
+				call->result = bpf_send_signal_task(task, 0, PIDTYPE_TGID, 0);
+				bpf_task_release(task);
+			}
+			call->n_candidates = run.kept;
+		}
+		answer(call);
+		drop_claim(token);
+	}
+	bpf_preempt_enable();
+	if (call->result)
+		return 0;
+	state.self_test_pid = call->pid;
+	bpf_for (i, 0, LMK_DEFER_MAX) {
+		struct lmk_carrier_test *test = carrier_test(i);
+
+		if (!test)
+			continue;
+		test->ran_ns = 0;
+		test->result = 0;
+		test->asked_ns = bpf_ktime_get_boot_ns();
+		test->schedule_result =
+			i == LMK_DEFER_WORKQUEUE ? start_work() : start_task_work(i);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The level sensor: a timer that looks at levels, at an interval that the headroom sets. It
+ * works where the tracepoints fall silent (no swap, no page cache). Softirq: it only looks;
+ * what is not calm goes to a carrier.
+ */
+#ifndef LMK_LEVEL_TIMER_BPF_H
+#define LMK_LEVEL_TIMER_BPF_H
+
+#include "carry.bpf.h"
+
+/* The claim is held, perhaps by the task this softirq interrupted: look again soon. */
+#define CLAIMED_INTERVAL_MS 1
+
+/* Whether the verdict calls for a carrier. */
+static __noinline int look(void)
+{
+	if (sense_and_judge()) {
+		count_outcome(LMK_OUT_ERROR);
+		return 0;
+	}
+	if (!run.event.verdict.reason) {
+		count_outcome(LMK_OUT_CALM);
+		return 0;
+	}
+	if (state.gate_state == LMK_GATE_WAIT) {
+		count_outcome(LMK_OUT_PENDING);
+		return 0;
+	}
+	return 1;
+}
+
+static int on_tick(void *map, int *key, struct level_timer *element)
+{
+	struct lmk_counters *all = current_counters();
+	__u64 began = bpf_ktime_get_ns(), token;
+	__u32 interval_ms = CLAIMED_INTERVAL_MS;
+	int due = 0;
+
+	if (!state.running || !all)
+		return 0;
+	token = take_claim();
+	if (token) {
+		/* The agent or a reclaiming task looked just now: no need to look twice. */
+		if (bpf_ktime_get_boot_ns() - state.last_sample_ns >
+		    (__u64)state.interval_ms * LMK_MS / 2)
+			due = look();
+		interval_ms = state.interval_ms;
+		drop_claim(token);
+	} else {
+		count_outcome(LMK_OUT_CLAIMED);
+	}
+	if (due)
+		hand_over();
+	if (interval_ms < 1)
+		interval_ms = 1;
+	bpf_timer_start(&element->timer, interval_ms * LMK_MS, 0);
+	count(&all->ticks);
+	__sync_fetch_and_add(&all->tick_ns, bpf_ktime_get_ns() - began);
+	return 0;
+}
+
+static __always_inline int arm_timer(void)
+{
+	__u32 zero = 0;
+	struct level_timer *element = bpf_map_lookup_elem(&level_timers, &zero);
+	int result;
+
+	if (!element)
+		return -ENOENT;
+	if (!use_timer)
+		return 0;
+	result = bpf_timer_init(&element->timer, &level_timers, CLOCK_MONOTONIC);
+	if (result && result != -EBUSY)
+		return result;
+	result = bpf_timer_set_callback(&element->timer, on_tick);
+	if (result)
+		return result;
+	return bpf_timer_start(&element->timer, 1, 0);
+}
+
+static __always_inline int arm_workqueue(void)
+{
+	__u32 zero = 0;
+	struct work_element *element = bpf_map_lookup_elem(&workqueue, &zero);
+	int result;
+
+	if (!element)
+		return -ENOENT;
+	if (!use_workqueue || !bpf_ksym_exists(bpf_wq_init))
+		return 0;
+	result = bpf_wq_init(&element->work, &workqueue, 0);
+	if (result && result != -EBUSY)
+		return result;
+	if (bpf_ksym_exists(bpf_wq_set_callback))
+		return bpf_wq_set_callback(&element->work, on_work, 0);
+	if (bpf_ksym_exists(bpf_wq_set_callback_impl))
+		return bpf_wq_set_callback_impl(&element->work, on_work, 0, NULL);
+	return 0;
+}
+
+#endif

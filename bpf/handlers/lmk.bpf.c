@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The handlers: sense memory pressure, decide, choose a process and kill it, in the kernel.
+ * One object, one header per concern; each program's comment says in which context it runs.
+ *
+ *   kernel_types   the kernel as seen by CO-RE
+ *   maps           maps, knobs, state
+ *   memory, psi    sense
+ *   process        one process
+ *   choose         the walk over all processes
+ *   kill           gate and kill call
+ *   decision       one run of it all, under the claim
+ *   follow         exit and memory back
+ *   reclaim        tracepoints in the allocating task
+ *   carry          work queue and task work
+ *   level_timer    the timer
+ *   calls          SYSCALL programs
+ *
+ * No fentry, fexit, fmod_ret, kprobe.multi or LSM: Android's kernels have no FUNCTION_TRACER.
+ */
+#include "calls.bpf.h"
+#include "follow.bpf.h"
+#include "reclaim.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Maps and knobs. All maps are pinned by the loader: what holds a timer, a work queue or task
+ * work stops at once when the last user-space reference goes, so without the pins the handlers
+ * would die with the agent.
+ */
+#ifndef LMK_MAPS_BPF_H
+#define LMK_MAPS_BPF_H
+
+#include "kernel_types.h"
+#include "lmk/abi.h"
+#include "policy/pace.h"
+#include "policy/rank.h"
+#include "policy/window.h"
+
+#define LMK_MS 1000000ULL
+
+/* Set by the loader before loading. */
+const volatile __u32 page_kb = 4;
+const volatile __u32 node_count = 1; /* possible NUMA nodes */
+const volatile __u32 psi_on = 1;     /* built in, and not switched off at boot */
+const volatile __u32 use_timer = 1;  /* 0 where a callback into BPF may panic (kCFI) */
+const volatile __u32 use_workqueue = 1;
+const volatile __u32 use_task_work = 1;
+/* ___GFP_DIRECT_RECLAIM_BIT: an enum since 6.9, 10 in every kernel from 5.10 to 7.3. */
+const volatile __u32 gfp_direct_reclaim_bit = 10;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lmk_policy);
+} policy SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lmk_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LMK_PROTECTED_MAX);
+	__type(key, __s32);
+	__type(value, struct lmk_protected);
+} protected SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lmk_agent_thread);
+} agent SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lmk_carriers);
+} carriers SEC(".maps");
+
+/* A mapped ring counts twice in VmRSS, so it is small: 180 kill events. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps");
+
+struct level_timer {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct level_timer);
+} level_timers SEC(".maps");
+
+struct work_element {
+	struct bpf_wq work;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct work_element);
+} workqueue SEC(".maps");
+
+struct task_work_element {
+	struct bpf_task_work work;
+};
+
+/* One element per borrowed task: work stuck on a stopped agent must not block pid 1's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LMK_DEFER_MAX);
+	__type(key, __u32);
+	__type(value, struct task_work_element);
+} task_works SEC(".maps");
+
+/*
+ * One run: who holds the claim (decision.bpf.h) owns this, so that a run needs no stack. The
+ * event in it is what is sent to the agent when a process was killed.
+ */
+#define KEEP (LMK_CANDIDATES + 1)
+
+/* An address space that may not be freed: one of its users may not die. */
+#define BARRED_MAX 16
+
+struct run {
+	struct lmk_kill_event event;
+	struct lmk_process probe;   /* the process under examination */
+	struct lmk_process slot[8]; /* KEEP are used */
+	__u32 order[8];		    /* slots, best victim first */
+	__u32 kept;
+	__u32 barred;
+	__u64 barred_mm[BARRED_MAX];
+	__s32 sharer_tid[LMK_SHARERS_MAX];
+	__u32 sharers;
+	__u32 refusals[LMK_REFUSE_MAX];
+};
+
+struct run run;
+
+/* Small state; written under the claim unless said otherwise. */
+struct {
+	__u64 claim; /* time it was taken, 0: free; atomic */
+	__u64 gate;  /* kill_id that closes the gate, 0: open; atomic */
+	__u64 last_kill_id;
+	__u64 last_sample_ns;
+	__u64 seen_ns; /* first sample that met the reason, every gate open */
+	__u64 gated_since_ns;
+	__u64 gated_ns;
+	__u64 pressed_ns; /* last sample under pressure */
+	__u32 seen_reason;
+	__u32 under_pressure;
+	__u32 interval_ms;		     /* until the next look, as of the last sample */
+	__u32 gate_state;		     /* enum lmk_gate, as of the last sample */
+	__u32 running;			     /* between lmk_init and lmk_stop */
+	__s32 direct_reclaimers;	     /* atomic */
+	__s32 self_test_pid;		     /* target of the carriers' self-test */
+	__u64 handed_over_ns[LMK_DEFER_MAX]; /* work given and not yet run, 0: none; atomic */
+	__u64 swap_total_kb;		     /* as the agent passed it */
+	__u64 swap_free_kb;
+	__u64 swap_ns;
+	struct lmk_sample last; /* previous sample */
+} state;
+
+/* Kills under way and past ones still followed to their end: slot kill_id % KILLS. */
+#define KILLS 8
+struct lmk_pending kills[KILLS];
+/* Kept beside: what lmk_pending, shared with the host, does not need. */
+struct {
+	__s32 tid; /* that was signalled */
+	__u32 dry_run;
+	__u32 given_up; /* its timeout passed */
+} kill_notes[KILLS];
+
+static __always_inline const struct lmk_policy *current_policy(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&policy, &zero);
+}
+
+static __always_inline struct lmk_counters *current_counters(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+static __always_inline void count(__u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+}
+
+static __always_inline void count_outcome(__u32 outcome)
+{
+	struct lmk_counters *all = current_counters();
+
+	if (all && outcome < LMK_OUT_MAX)
+		count(&all->outcome[outcome]);
+}
+
+/* An event that does not fit is counted: the agent reports it as lost. */
+static __always_inline void emit(void *event, __u32 type, __u32 size)
+{
+	struct lmk_event_head *head = event;
+	struct lmk_counters *all;
+
+	head->type = type;
+	head->size = size;
+	head->time_ns = bpf_ktime_get_boot_ns();
+	if (!bpf_ringbuf_output(&events, event, size, 0))
+		return;
+	all = current_counters();
+	if (all)
+		count(&all->ring_lost);
+}
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One process as the victim order sees it. Any context; the caller is in an RCU section.
+ */
+#ifndef LMK_PROCESS_BPF_H
+#define LMK_PROCESS_BPF_H
+
+#include "maps.bpf.h"
+#include "memory.bpf.h"
+
+/* /proc/PID/stat gives start times in ticks of USER_HZ, 100 on every ABI served. */
+#define TICK_NS	    (10 * LMK_MS)
+#define THREADS_MAX 128
+
+static __always_inline struct task_struct *thread_of(struct list_head *node)
+{
+	return (struct task_struct *)((__u64)node -
+				      bpf_core_field_offset(struct task_struct, thread_node));
+}
+
+/*
+ * The first thread that is not exiting and has an mm: the leader may have called pthread_exit()
+ * while the process lives on, and a signal to an exiting task is refused.
+ */
+static __noinline int find_live_thread(__u64 signal, __u64 *mm)
+{
+	__u64 head = signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	__u64 node = read_u64(head);
+	__u32 i;
+
+	bpf_for (i, 0, THREADS_MAX) {
+		struct task_struct *thread = thread_of((struct list_head *)node);
+		__u32 flags;
+
+		if (!node || node == head)
+			break;
+		flags = BPF_CORE_READ(thread, flags);
+		*mm = (__u64)BPF_CORE_READ(thread, mm);
+		if (!(flags & PF_EXITING) && *mm)
+			return BPF_CORE_READ(thread, pid);
+		node = read_u64(node);
+	}
+	*mm = 0;
+	return 0;
+}
+
+static __always_inline bool is_protected(__s32 pid, __u64 start_ns)
+{
+	struct lmk_protected *entry = bpf_map_lookup_elem(&protected, &pid);
+
+	return entry && entry->start_ns / TICK_NS == start_ns / TICK_NS;
+}
+
+/* A kill that was given up on: its victim ignored the signal or cannot run, choose another. */
+static __always_inline bool is_given_up(__s32 pid, __u64 start_ns)
+{
+	__u32 i;
+
+	bpf_for (i, 0, KILLS) {
+		const struct lmk_pending *kill = &kills[i & (KILLS - 1)];
+
+		if (kill->pid == pid && kill->start_ns == start_ns &&
+		    kill_notes[i & (KILLS - 1)].given_up && !kill->memory_back_ns)
+			return true;
+	}
+	return false;
+}
+
+/* Identity and state of `process`: what decides whether it may die. */
+static __always_inline void read_identity(struct task_struct *leader, struct lmk_process *process)
+{
+	struct signal_struct *signal = leader->signal;
+	__u64 mm = (__u64)leader->mm;
+	__u32 users;
+	int live = signal->live.counter;
+
+	process->pid = leader->tgid;
+	process->tid = leader->pid;
+	process->start_ns = leader->start_boottime;
+	process->uid = leader->real_cred->uid.val;
+	process->adj = signal->oom_score_adj;
+	process->threads = live > 0 ? (__u32)live : 0;
+	process->flags = 0;
+	if (leader->flags & PF_KTHREAD) {
+		process->flags = LMK_PROC_KTHREAD;
+		process->mm = 0;
+		return;
+	}
+	/* init of a PID namespace ignores a SIGKILL that is not forced, and BPF's is not. */
+	if (signal->flags & SIGNAL_UNKILLABLE)
+		process->flags |= LMK_PROC_INIT;
+	if (signal->flags & SIGNAL_GROUP_EXIT || !process->threads ||
+	    signal->shared_pending.signal.sig[0] & (1UL << (SIGKILL - 1)))
+		process->flags |= LMK_PROC_DYING;
+	if ((!mm || leader->flags & PF_EXITING) && !(process->flags & LMK_PROC_DYING))
+		process->tid = find_live_thread((__u64)signal, &mm);
+	if (!mm || !process->tid)
+		process->flags |= LMK_PROC_NO_MM;
+	process->mm = mm;
+	if (is_protected(process->pid, process->start_ns))
+		process->flags |= LMK_PROC_PROTECTED;
+	if (is_given_up(process->pid, process->start_ns))
+		process->flags |= LMK_PROC_DYING;
+	/* Each live thread holds one reference: more are another process, or /proc readers. */
+	users = mm ? read_u64(mm + bpf_core_field_offset(struct mm_struct, mm_users)) & 0xffffffff
+		   : 0;
+	if (users > process->threads)
+		process->flags |= LMK_PROC_SHARED_MM;
+}
+
+/* Exact, as /proc/PID/status: the shared count plus what each CPU has not folded in yet. */
+static __noinline int read_rss(__u64 mm, __u64 *rss)
+{
+	__u64 base = mm + bpf_core_field_offset(struct mm_struct, rss_stat);
+	__u32 size = bpf_core_type_size(struct percpu_counter);
+	__u64 parts[NR_MM_COUNTERS];
+	__u32 cpu;
+
+	if (!rss)
+		return -EINVAL;
+	for (__u32 i = 0; i < NR_MM_COUNTERS; i++) {
+		rss[i] = read_u64(base + i * size +
+				  bpf_core_field_offset(struct percpu_counter, count));
+		parts[i] = read_u64(base + i * size +
+				    bpf_core_field_offset(struct percpu_counter, counters));
+	}
+	bpf_for (cpu, 0, LMK_CPUS_MAX) {
+		__u64 offset;
+
+		if (cpu >= cpu_count)
+			break;
+		offset = percpu_offset[cpu & (LMK_CPUS_MAX - 1)];
+		for (__u32 i = 0; i < NR_MM_COUNTERS; i++) {
+			__s32 part = 0;
+
+			bpf_probe_read_kernel(&part, sizeof(part),
+					      (const void *)(parts[i] + offset));
+			rss[i] += (__u64)(__s64)part;
+		}
+	}
+	for (__u32 i = 0; i < NR_MM_COUNTERS; i++) {
+		if ((__s64)rss[i] < 0)
+			rss[i] = 0;
+	}
+	return 0;
+}
+
+static __always_inline void read_memory(struct lmk_process *process)
+{
+	__u64 rss[NR_MM_COUNTERS] = {}, mm = process->mm;
+
+	read_rss(mm, rss);
+	process->file_kb = rss[MM_FILEPAGES] * page_kb;
+	process->anon_kb = rss[MM_ANONPAGES] * page_kb;
+	process->swap_kb = rss[MM_SWAPENTS] * page_kb;
+	process->shmem_kb = rss[MM_SHMEMPAGES] * page_kb;
+	process->pgtables_kb =
+		read_counter(mm + bpf_core_field_offset(struct mm_struct, pgtables_bytes)) >> 10;
+}
+
+/* What only a report needs: comm, and page faults over all threads (/proc/PID/stat 10, 12). */
+static __noinline int read_story(struct lmk_process *process)
+{
+	struct task_struct *leader;
+	__u64 signal, head, node;
+	__u32 i;
+
+	if (!process)
+		return -EINVAL;
+	leader = bpf_task_from_pid(process->pid);
+	if (!leader)
+		return -ESRCH;
+	BPF_CORE_READ_STR_INTO(&process->comm, leader, comm);
+	signal = (__u64)leader->signal;
+	process->min_flt = leader->signal->min_flt;
+	process->maj_flt = leader->signal->maj_flt;
+	head = signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	node = read_u64(head);
+	bpf_for (i, 0, THREADS_MAX) {
+		struct task_struct *thread = thread_of((struct list_head *)node);
+
+		if (!node || node == head)
+			break;
+		process->min_flt += BPF_CORE_READ(thread, min_flt);
+		process->maj_flt += BPF_CORE_READ(thread, maj_flt);
+		node = read_u64(node);
+	}
+	bpf_task_release(leader);
+	return 0;
+}
+
+#endif

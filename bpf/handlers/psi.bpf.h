@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Memory stall of the whole device, from the per-CPU times of psi_system. Call under the claim,
+ * with preemption off; any context.
+ *
+ * What makes these numbers hard (measured on 6.1 to 7.3):
+ * - times[] are u32 nanoseconds: they wrap every 4.29 s, so they are only ever subtracted.
+ * - times[] moves when a state ends. A stall still going on is `now - state_start`, and
+ *   state_start is sched_clock, which is not the clock a program can read: the offset is
+ *   learnt from the own run queue's clock, which lags behind and never runs ahead.
+ * - no seqcount reaches every kernel: a read that saw a writer half-way may come out low,
+ *   which a later one makes good, or is taken again.
+ * - /proc's total is the CPUs' mean weighted by non-idle time, over periods of 2 s.
+ */
+#ifndef LMK_PSI_BPF_H
+#define LMK_PSI_BPF_H
+
+#include "maps.bpf.h"
+
+#define PSI_PERIOD_NS (2 * 1000 * LMK_MS) /* PSI_FREQ of kernel/sched/psi.c */
+/* A "growth" above this is a small step back of a torn read, not 3.7 s of stall. */
+#define PSI_STEP_BACK 0xe0000000U
+
+struct psi_cpu {
+	__u32 some, full, nonidle; /* last raw values */
+	__u32 period;		   /* that the sums below belong to */
+	struct lmk_psi_delta sum;  /* of this period */
+};
+
+struct psi_cpu psi_cpus[LMK_CPUS_MAX];
+
+/* Not static: clang would take it apart, and the kernel refuse the BTF of the pieces. */
+struct {
+	__u64 clock_offset; /* sched_clock - CLOCK_MONOTONIC, as an s64 */
+	__u64 clock_ns;	    /* when it was last reckoned */
+	__u64 period_start_ns;
+	__u32 period;
+	__u32 primed;  /* the last values are a base to subtract from */
+	__u64 some_ns; /* growth since load, finely weighted: for the windows */
+	__u64 full_ns;
+	__u64 past_some_ns; /* growth in past periods, as /proc weighs it: for the report */
+	__u64 past_full_ns;
+	struct lmk_window some_window;
+	struct lmk_window full_window;
+} psi;
+
+/* The running maximum fades by 1/2048, more than clocks drift, so that it follows both ways. */
+static __always_inline __u64 sched_clock_now(void)
+{
+	const struct rq *rq = bpf_this_cpu_ptr(&runqueues);
+	__u64 mono = bpf_ktime_get_ns();
+	__s64 offset = (__s64)(rq->clock - mono), known = (__s64)psi.clock_offset;
+
+	if (psi.clock_ns)
+		known -= (__s64)((mono - psi.clock_ns) >> 11);
+	if (!psi.clock_ns || offset > known)
+		known = offset;
+	psi.clock_offset = (__u64)known;
+	psi.clock_ns = mono;
+	return mono + (__u64)known;
+}
+
+static __always_inline __u32 psi_step(__u32 *last, __u32 value)
+{
+	__u32 step = value - *last;
+
+	if (step >= PSI_STEP_BACK)
+		return 0;
+	*last = value;
+	return step;
+}
+
+struct psi_read {
+	__u64 start;
+	__u32 times[8];
+	__u32 mask;
+};
+
+static __always_inline void psi_read(const struct psi_group_cpu *cpu, struct psi_read *read)
+{
+	for (int i = 0; i < 3; i++) {
+		read->start = *(const volatile __u64 *)&cpu->state_start;
+		read->mask = *(const volatile __u32 *)&cpu->state_mask;
+		bpf_probe_read_kernel(read->times, sizeof(read->times), cpu->times);
+		if (read->start == *(const volatile __u64 *)&cpu->state_start)
+			break;
+	}
+}
+
+static __always_inline void psi_add_cpu(__u32 index, __u64 now, const struct psi_group_cpu *cpu,
+					struct lmk_psi_sum *fine, struct lmk_psi_sum *period)
+{
+	__u32 some_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_MEM_SOME);
+	__u32 full_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_MEM_FULL);
+	__u32 idle_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_NONIDLE);
+	struct psi_cpu *last = &psi_cpus[index & (LMK_CPUS_MAX - 1)];
+	struct lmk_psi_delta delta;
+	struct psi_read read = {};
+	__u32 going_on;
+
+	psi_read(cpu, &read);
+	going_on = now > read.start ? (__u32)(now - read.start) : 0;
+	if (read.mask & (1U << (some_i & 31))) {
+		read.times[some_i & 7] += going_on;
+		if (read.mask & (1U << (full_i & 31)))
+			read.times[full_i & 7] += going_on;
+	}
+	if (read.mask & (1U << (idle_i & 31)))
+		read.times[idle_i & 7] += going_on;
+	if (!psi.primed) {
+		last->some = read.times[some_i & 7];
+		last->full = read.times[full_i & 7];
+		last->nonidle = read.times[idle_i & 7];
+		return;
+	}
+	delta.some = psi_step(&last->some, read.times[some_i & 7]);
+	delta.full = psi_step(&last->full, read.times[full_i & 7]);
+	delta.nonidle = psi_step(&last->nonidle, read.times[idle_i & 7]);
+	lmk_psi_add(fine, &delta);
+	if (last->period != psi.period) {
+		__builtin_memset(&last->sum, 0, sizeof(last->sum));
+		last->period = psi.period;
+	}
+	last->sum.some += delta.some;
+	last->sum.full += delta.full;
+	last->sum.nonidle += delta.nonidle;
+	lmk_psi_add(period, &last->sum);
+}
+
+static __noinline int sense_psi(struct lmk_sample *sample)
+{
+	const struct lmk_policy *policy = current_policy();
+	struct lmk_psi_sum fine = {}, period = {};
+	__u64 now, some_ns, full_ns;
+	__u32 index;
+
+	if (!sample || !policy)
+		return -EINVAL;
+	if (!psi_on || !bpf_ksym_exists(&system_group_pcpu) || !bpf_ksym_exists(&runqueues))
+		return -ENOENT;
+	now = sched_clock_now();
+	bpf_for (index, 0, LMK_CPUS_MAX) {
+		const struct psi_group_cpu *cpu = bpf_per_cpu_ptr(&system_group_pcpu, index);
+
+		if (!cpu)
+			break;
+		psi_add_cpu(index, now, cpu, &fine, &period);
+	}
+	if (!psi.primed) {
+		psi.primed = 1;
+		psi.period_start_ns = now;
+	}
+	psi.some_ns += lmk_psi_some_ns(&fine);
+	psi.full_ns += lmk_psi_full_ns(&fine);
+	some_ns = psi.past_some_ns + lmk_psi_some_ns(&period);
+	full_ns = psi.past_full_ns + lmk_psi_full_ns(&period);
+	if (now - psi.period_start_ns >= PSI_PERIOD_NS) {
+		psi.period++;
+		psi.period_start_ns = now;
+		psi.past_some_ns = some_ns;
+		psi.past_full_ns = full_ns;
+	}
+	sample->psi_some_total_us = some_ns / 1000;
+	sample->psi_full_total_us = full_ns / 1000;
+	/* The weights of an unfinished period shift: a total never goes back for that. */
+	if (sample->psi_some_total_us < state.last.psi_some_total_us)
+		sample->psi_some_total_us = state.last.psi_some_total_us;
+	if (sample->psi_full_total_us < state.last.psi_full_total_us)
+		sample->psi_full_total_us = state.last.psi_full_total_us;
+	sample->psi_some_window_us =
+		lmk_window_growth(&psi.some_window, policy->some_stall_window_ms * LMK_MS,
+				  sample->time_ns, psi.some_ns) /
+		1000;
+	sample->psi_full_window_us =
+		lmk_window_growth(&psi.full_window, policy->full_stall_window_ms * LMK_MS,
+				  sample->time_ns, psi.full_ns) /
+		1000;
+	sample->known |= LMK_KNOWN_PSI;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Reclaim, in the allocating task. These programs are accelerators: wakeup_kswapd fires only
+ * while kswapd sleeps and never once kswapd is hopeless, so the level timer carries the rest.
+ */
+#ifndef LMK_RECLAIM_BPF_H
+#define LMK_RECLAIM_BPF_H
+
+#include "decision.bpf.h"
+
+/* Many tasks enter reclaim at once; one look in this time is enough. */
+#define RECLAIM_LOOK_NS 200000
+
+/*
+ * A user task in its own context: there a signal may be sent on any ABI. The caller knows that
+ * interrupts are on.
+ */
+static __always_inline int decide_in_task(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (task->flags & PF_KTHREAD || !task->mm)
+		return 0;
+	if (bpf_ktime_get_boot_ns() - state.last_sample_ns < RECLAIM_LOOK_NS)
+		return 0;
+	run_decision(LMK_CARRIER_RECLAIM);
+	return 0;
+}
+
+/*
+ * Allocations from interrupts pass here too, with any task as current. Only one that may
+ * reclaim directly (__GFP_DIRECT_RECLAIM) may sleep: a task, with interrupts on.
+ */
+SEC("tp_btf/mm_vmscan_wakeup_kswapd")
+int BPF_PROG(lmk_on_wakeup_kswapd, int nid, int zid, int order, __u32 gfp_flags)
+{
+	if (!(gfp_flags & (1U << (gfp_direct_reclaim_bit & 31))))
+		return 0;
+	return decide_in_task();
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(lmk_on_direct_reclaim)
+{
+	return decide_in_task();
+}
+
+/* Counted apart and briefly: a program that is running on this CPU misses its next event. */
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(lmk_count_reclaim_begin)
+{
+	__sync_fetch_and_add(&state.direct_reclaimers, 1);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int BPF_PROG(lmk_count_reclaim_end)
+{
+	/* Begun before the handlers were attached: not counted in, so not counted out. */
+	if (__sync_fetch_and_add(&state.direct_reclaimers, -1) <= 0)
+		__sync_fetch_and_add(&state.direct_reclaimers, 1);
+	return 0;
+}
+
+#endif

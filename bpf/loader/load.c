@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "load.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "json.h"
+#include "pins.h"
+#include "probe.h"
+
+/* A carrier that has not answered in this time is not one to rely on. */
+#define CARRIER_TIMEOUT_MS 500
+
+/* libbpf and the verifier write here; shown only when loading fails. */
+static FILE *log_file;
+
+static int log_line(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	if (level == LIBBPF_DEBUG || !log_file)
+		return 0;
+	return vfprintf(log_file, format, arguments);
+}
+
+/* One line on stderr for a person; `what` says which step. */
+static int fail(int exit_code, const char *what, int error)
+{
+	fprintf(stderr, "lmk-loader: %s: %s\n", what, strerror(error < 0 ? -error : error));
+	return exit_code;
+}
+
+/* ---- knobs ---- */
+
+struct knobs {
+	__u32 page_kb;
+	__u32 node_count;
+	__u32 psi_on;
+	__u32 use_timer;
+	__u32 use_workqueue;
+	__u32 use_task_work;
+	__u32 gfp_direct_reclaim_bit;
+};
+
+/* Highest number in a list such as "0-1,4"; 0 when the file is not there (no NUMA). */
+static __u32 last_of_list(const char *path)
+{
+	char text[128] = "";
+	FILE *file = fopen(path, "re");
+	__u32 last = 0;
+
+	if (!file)
+		return 0;
+	if (fgets(text, sizeof(text), file)) {
+		for (char *place = text; *place; place++) {
+			if (*place >= '0' && *place <= '9')
+				last = (__u32)strtoul(place, &place, 10);
+			if (!*place)
+				break;
+		}
+	}
+	fclose(file);
+	return last;
+}
+
+static bool psi_is_on(void)
+{
+	char line[128];
+	FILE *file = fopen("/proc/pressure/memory", "re");
+	bool on;
+
+	if (!file)
+		return false;
+	/* Built in but off: opening works, reading says EOPNOTSUPP. */
+	on = fgets(line, sizeof(line), file) != NULL;
+	fclose(file);
+	return on;
+}
+
+/* The number of an enumerator, whatever its enum is called. */
+static __u32 enumerator(const struct btf *btf, const char *name, __u32 otherwise)
+{
+	__u32 count = btf__type_cnt(btf);
+
+	for (__u32 id = 1; id < count; id++) {
+		const struct btf_type *type = btf__type_by_id(btf, id);
+		const struct btf_enum *value = btf_enum(type);
+
+		if (!btf_is_enum(type))
+			continue;
+		for (int i = 0; i < btf_vlen(type); i++) {
+			if (!strcmp(btf__name_by_offset(btf, value[i].name_off), name))
+				return (__u32)value[i].val;
+		}
+	}
+	return otherwise;
+}
+
+static struct knobs find_knobs(const struct btf *btf)
+{
+	/* A JIT that gives BPF callbacks a type hash needs cfi_bpf_hash; without, they panic. */
+	bool callbacks = !lmk_probe_cfi() || lmk_probe_has(btf, LMK_FACT_KSYM, "cfi_bpf_hash");
+	bool wq = lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_wq_init");
+	bool work = lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_task_work_schedule_signal") ||
+		    lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_task_work_schedule_signal_impl");
+
+	return (struct knobs){
+		.page_kb = (__u32)(sysconf(_SC_PAGESIZE) / 1024),
+		.node_count = last_of_list("/sys/devices/system/node/possible") + 1,
+		.psi_on = psi_is_on(),
+		.use_timer = callbacks,
+		.use_workqueue = callbacks && wq,
+		.use_task_work = callbacks && work,
+		.gfp_direct_reclaim_bit = enumerator(btf, "___GFP_DIRECT_RECLAIM_BIT", 10),
+	};
+}
+
+/* Sets a `const volatile __u32` of the object before it is loaded. */
+static int set_knob(struct bpf_object *object, const char *name, __u32 value)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(object, ".rodata");
+	const struct btf *btf = bpf_object__btf(object);
+	__s32 section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
+	const struct btf_type *type;
+	const struct btf_var_secinfo *variable;
+	size_t size = 0;
+	char *data;
+
+	if (!map || section < 0)
+		return -ENOENT;
+	data = bpf_map__initial_value(map, &size);
+	type = btf__type_by_id(btf, (__u32)section);
+	variable = btf_var_secinfos(type);
+	for (int i = 0; data && i < btf_vlen(type); i++) {
+		const struct btf_type *its = btf__type_by_id(btf, variable[i].type);
+
+		if (strcmp(btf__name_by_offset(btf, its->name_off), name) ||
+		    variable[i].offset + sizeof(value) > size)
+			continue;
+		memcpy(data + variable[i].offset, &value, sizeof(value));
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int set_knobs(struct bpf_object *object, const struct knobs *knobs)
+{
+	const struct {
+		const char *name;
+		__u32 value;
+	} all[] = {
+		{"page_kb", knobs->page_kb},
+		{"node_count", knobs->node_count},
+		{"psi_on", knobs->psi_on},
+		{"use_timer", knobs->use_timer},
+		{"use_workqueue", knobs->use_workqueue},
+		{"use_task_work", knobs->use_task_work},
+		{"gfp_direct_reclaim_bit", knobs->gfp_direct_reclaim_bit},
+	};
+	int error = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !error; i++)
+		error = set_knob(object, all[i].name, all[i].value);
+	return error;
+}
+
+/* ---- loading ---- */
+
+/* A tracepoint that the kernel lacks costs its program, not the load. */
+static void select_programs(struct bpf_object *object, const struct btf *btf)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object)
+	{
+		const char *section = bpf_program__section_name(program);
+		const char *tracepoint = strchr(section, '/');
+
+		if (!strncmp(section, "tp_btf/", 7) &&
+		    !lmk_probe_has(btf, LMK_FACT_TRACEPOINT, tracepoint + 1))
+			bpf_program__set_autoload(program, false);
+	}
+}
+
+static int pin_all(struct bpf_object *object, const char *dir)
+{
+	struct bpf_program *program;
+	char path[256];
+	struct bpf_map *map;
+	int error = 0;
+
+	bpf_object__for_each_map(map, object)
+	{
+		/* .rodata, .bss: the programs hold them. */
+		if (bpf_map__is_internal(map))
+			continue;
+		pin_path(path, sizeof(path), dir, "maps", bpf_map__name(map));
+		error = bpf_map__pin(map, path);
+		if (error)
+			return error;
+	}
+	bpf_object__for_each_program(program, object)
+	{
+		if (!bpf_program__autoload(program))
+			continue;
+		pin_path(path, sizeof(path), dir, "programs", bpf_program__name(program));
+		error = bpf_program__pin(program, path);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* The links stay by their pins when this process exits. */
+static int attach_all(struct bpf_object *object, const char *dir, int *attached)
+{
+	struct bpf_program *program;
+	struct bpf_link *link;
+	char path[256];
+	int error;
+
+	*attached = 0;
+	bpf_object__for_each_program(program, object)
+	{
+		if (!bpf_program__autoload(program) ||
+		    bpf_program__type(program) == BPF_PROG_TYPE_SYSCALL)
+			continue;
+		link = bpf_program__attach(program);
+		if (!link)
+			return -errno;
+		pin_path(path, sizeof(path), dir, "links", bpf_program__name(program));
+		error = bpf_link__pin(link, path);
+		bpf_link__disconnect(link);
+		bpf_link__destroy(link);
+		if (error)
+			return error;
+		(*attached)++;
+	}
+	return 0;
+}
+
+static int read_policy(const char *path, struct lmk_policy *policy)
+{
+	FILE *file = fopen(path, "re");
+	size_t got;
+
+	if (!file)
+		return -errno;
+	got = fread(policy, 1, sizeof(*policy), file);
+	if (got == sizeof(*policy) && fgetc(file) != EOF)
+		got++;
+	fclose(file);
+	return got == sizeof(*policy) ? 0 : -EINVAL;
+}
+
+static int store_policy(struct bpf_object *object, const struct lmk_policy *policy)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(object, "policy");
+	__u32 zero = 0;
+
+	if (!map)
+		return -ENOENT;
+	return bpf_map__update_elem(map, &zero, sizeof(zero), policy, sizeof(*policy), 0);
+}
+
+/* ---- self-test ---- */
+
+static const char *const carrier_names[LMK_DEFER_MAX] = {
+	[LMK_DEFER_WORKQUEUE] = "workqueue",
+	[LMK_DEFER_AGENT] = "task_work_agent",
+	[LMK_DEFER_INIT] = "task_work_init",
+};
+
+static bool answered(const struct lmk_carriers *carriers)
+{
+	for (int i = 0; i < LMK_DEFER_MAX; i++) {
+		if (!carriers->test[i].schedule_result && !carriers->test[i].ran_ns)
+			return false;
+	}
+	return true;
+}
+
+/* The answers come from other contexts: poll for them, a few times, at start-up only. */
+static int wait_for_carriers(const char *dir, struct lmk_carriers *carriers)
+{
+	const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+	int fd = pins_get(dir, "maps", "carriers"), error = 0;
+	__u32 zero = 0;
+
+	if (fd < 0)
+		return fd;
+	for (int waited = 0; waited < CARRIER_TIMEOUT_MS; waited += 5) {
+		error = bpf_map_lookup_elem(fd, &zero, carriers);
+		if (error || answered(carriers))
+			break;
+		nanosleep(&pause, NULL);
+	}
+	close(fd);
+	return error;
+}
+
+static void write_carriers(const struct lmk_carriers *carriers)
+{
+	json_open("carriers", '{');
+	for (int i = 0; i < LMK_DEFER_MAX; i++) {
+		const struct lmk_carrier_test *test = &carriers->test[i];
+
+		json_open(carrier_names[i], '{');
+		json_bool("works", test->ran_ns && !test->result);
+		json_number("schedule_result", test->schedule_result);
+		json_bool("ran", test->ran_ns);
+		json_number("result", test->result);
+		if (test->ran_ns)
+			json_number("delay_us", (long long)(test->ran_ns - test->asked_ns) / 1000);
+		json_close('}');
+	}
+	json_close('}');
+}
+
+static void write_report(const struct knobs *knobs, int attached, const struct lmk_call *test,
+			 const struct lmk_carriers *carriers)
+{
+	json_open(NULL, '{');
+	json_bool("loaded", true);
+	json_string("kill_path", "in_kernel");
+	json_number("links", attached);
+	json_bool("psi", knobs->psi_on);
+	json_bool("timer", knobs->use_timer);
+	json_number("self_test", test->result);
+	json_number("sees_candidates", test->n_candidates);
+	write_carriers(carriers);
+	json_close('}');
+	json_end();
+}
+
+static int start(const char *dir, const struct knobs *knobs, int attached)
+{
+	struct lmk_call call = {.pid = getpid()};
+	struct lmk_carriers carriers = {0};
+	int error;
+
+	error = pins_run(dir, "lmk_self_test", &call);
+	if (!error && call.result == -EBUSY) /* a tick had the claim */
+		error = pins_run(dir, "lmk_self_test", &call);
+	if (!error)
+		error = call.result;
+	if (error)
+		return fail(EXIT_UNSUPPORTED, "self-test of the kill path", error);
+	error = wait_for_carriers(dir, &carriers);
+	if (error)
+		return fail(EXIT_BUG, "map carriers", error);
+	write_report(knobs, attached, &call, &carriers);
+	return EXIT_OK;
+}
+
+static int load_object(struct bpf_object *object, const struct load_options *options,
+		       const struct knobs *knobs, const struct lmk_policy *policy)
+{
+	struct lmk_call call = {0};
+	int attached, error;
+
+	error = bpf_object__load(object);
+	if (error)
+		return fail(EXIT_UNSUPPORTED, "the kernel refuses the handlers", error);
+	error = pins_prepare(options->pin_dir);
+	if (!error)
+		error = pin_all(object, options->pin_dir);
+	if (error)
+		return fail(EXIT_UNSUPPORTED, options->pin_dir, error);
+	error = store_policy(object, policy);
+	if (error)
+		return fail(EXIT_BUG, "map policy", error);
+	error = pins_run(options->pin_dir, "lmk_init", &call);
+	if (error || call.result)
+		return fail(EXIT_UNSUPPORTED, "lmk_init", error ? error : call.result);
+	error = attach_all(object, options->pin_dir, &attached);
+	if (error)
+		return fail(EXIT_UNSUPPORTED, "attaching to tracepoints", error);
+	return start(options->pin_dir, knobs, attached);
+}
+
+int lmk_load(const struct load_options *options)
+{
+	struct bpf_object *object = NULL;
+	struct lmk_policy policy;
+	struct knobs knobs;
+	struct btf *btf;
+	int error, result;
+
+	error = read_policy(options->policy, &policy);
+	if (error)
+		return fail(EXIT_USAGE, options->policy, error);
+	if (pins_exist(options->pin_dir))
+		return fail(EXIT_TRANSIENT, options->pin_dir, EBUSY);
+	log_file = options->log ? fopen(options->log, "we") : stderr;
+	if (!log_file)
+		return fail(EXIT_USAGE, options->log, errno);
+	libbpf_set_print(log_line);
+	btf = lmk_probe_btf(&error);
+	if (!btf) {
+		result = fail(EXIT_UNSUPPORTED, "kernel BTF", error);
+		goto out;
+	}
+	object = bpf_object__open_file(options->object, NULL);
+	if (!object) {
+		result = fail(EXIT_USAGE, options->object, errno);
+		goto out;
+	}
+	knobs = find_knobs(btf);
+	error = set_knobs(object, &knobs);
+	if (error) {
+		result = fail(EXIT_USAGE, options->object, error);
+		goto out;
+	}
+	select_programs(object, btf);
+	result = load_object(object, options, &knobs, &policy);
+	if (result)
+		lmk_unload(options->pin_dir);
+out:
+	bpf_object__close(object);
+	btf__free(btf);
+	if (options->log)
+		fclose(log_file);
+	return result;
+}
+
+int lmk_unload(const char *pin_dir)
+{
+	struct lmk_call call = {0};
+	int error;
+
+	/* Half-loaded leftovers have no such program, or never started: unpinning does the rest. */
+	pins_run(pin_dir, "lmk_stop", &call);
+	error = pins_remove(pin_dir);
+	return error ? fail(EXIT_BUG, pin_dir, error) : EXIT_OK;
+}
