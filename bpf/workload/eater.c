@@ -94,14 +94,17 @@ static const struct {
 
 #define OPTIONS (sizeof(table) / sizeof(table[0]))
 
+static int help(void)
+{
+	printf("usage: lmk-eater --size-mb N [options]\n");
+	for (size_t i = 0; i < OPTIONS; i++)
+		printf("  --%-18s %s\n", table[i].option.name, table[i].help);
+	return 0;
+}
+
+/* Only events: adbd's exec: has stdout and stderr in one stream, which the host parses. */
 static int usage(const char *problem, const char *argument)
 {
-	/* For a person; adbd's exec: has stdout and stderr in one stream, which a host parses. */
-	if (isatty(STDERR_FILENO)) {
-		fprintf(stderr, "usage: lmk-eater --size-mb N [options]\n");
-		for (size_t i = 0; i < OPTIONS; i++)
-			fprintf(stderr, "  --%-18s %s\n", table[i].option.name, table[i].help);
-	}
 	say_error(0, "%s%s%s", problem, argument ? " " : "", argument ? argument : "");
 	return 2;
 }
@@ -230,6 +233,8 @@ int main(int argc, char **argv)
 	uint64_t total_kb, available_kb, ticks = 0;
 	int error;
 
+	if (argc == 2 && !strcmp(argv[1], "--help"))
+		return help();
 	error = parse(argc, argv);
 	if (error)
 		return error;
