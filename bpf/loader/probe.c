@@ -12,7 +12,6 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/magic.h>
-#include <zlib.h>
 
 #include "json.h"
 #include "process_scan.h"
@@ -102,213 +101,10 @@ static const char *const kind_probes[LMK_FACT_MAX] = {
 	[LMK_FACT_STRUCT] = "vmlinux BTF: STRUCT with this name",
 };
 
-/* ---- single probes ---- */
-
-struct btf *lmk_probe_btf(int *error)
-{
-	struct btf *btf = btf__load_vmlinux_btf();
-
-	*error = 0;
-	if (!btf)
-		*error = errno ? -errno : -ENOENT;
-	return btf;
-}
-
-/*
- * Symbols that are asked for. /proc/kallsyms is a quarter of a million lines and formatting
- * them costs the kernel a second or more on a slow device: it is read once.
- */
-static struct symbol {
-	const char *name;
-	bool found;
-} symbols[] = {
-	{"nr_swap_pages", false},  {"total_swap_pages", false}, {"totalreserve_pages", false},
-	{"node_data", false},	   {"contig_page_data", false}, {"__cfi_kfree", false},
-	{"__cfi_vfs_read", false},
-};
-
-#define SYMBOLS (sizeof(symbols) / sizeof(symbols[0]))
-
-static void read_kallsyms(void)
-{
-	char line[512], *name, *end;
-	static bool done;
-	FILE *file;
-
-	if (done)
-		return;
-	done = true;
-	file = fopen("/proc/kallsyms", "re");
-	if (!file)
-		return;
-	/* "ADDRESS TYPE NAME[\tMODULE]"; a hidden address is all zeros. */
-	while (fgets(line, sizeof(line), file)) {
-		if (line[strspn(line, "0")] == ' ')
-			continue;
-		name = strchr(line, ' ');
-		if (!name || !name[1] || name[2] != ' ')
-			continue;
-		name += 3;
-		end = name + strcspn(name, "\t\n");
-		*end = '\0';
-		for (size_t i = 0; i < SYMBOLS; i++) {
-			if (strcmp(name, symbols[i].name) == 0)
-				symbols[i].found = true;
-		}
-	}
-	fclose(file);
-}
-
-static bool in_kallsyms(const char *name)
-{
-	read_kallsyms();
-	for (size_t i = 0; i < SYMBOLS; i++) {
-		if (strcmp(name, symbols[i].name) == 0)
-			return symbols[i].found;
-	}
-	return false;
-}
-
-/* enum bpf_func_id lists every helper the kernel was built with. */
-static bool has_helper(const struct btf *btf, const char *name)
-{
-	__s32 id = btf__find_by_name_kind(btf, "bpf_func_id", BTF_KIND_ENUM);
-	const struct btf_type *type;
-	const struct btf_enum *value;
-	char wanted[96];
-
-	if (id < 0)
-		return false;
-	snprintf(wanted, sizeof(wanted), "BPF_FUNC_%s", name);
-	type = btf__type_by_id(btf, (__u32)id);
-	value = btf_enum(type);
-	for (int i = 0; i < btf_vlen(type); i++) {
-		if (strcmp(btf__name_by_offset(btf, value[i].name_off), wanted) == 0)
-			return true;
-	}
-	return false;
-}
-
-bool lmk_probe_has(const struct btf *btf, enum lmk_fact_kind kind, const char *name)
-{
-	char typedef_name[96];
-
-	if (kind == LMK_FACT_KSYM)
-		return in_kallsyms(name);
-	if (!btf)
-		return false;
-	switch (kind) {
-	case LMK_FACT_KFUNC:
-		return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
-	case LMK_FACT_HELPER:
-		return has_helper(btf, name);
-	case LMK_FACT_TRACEPOINT:
-		snprintf(typedef_name, sizeof(typedef_name), "btf_trace_%s", name);
-		return btf__find_by_name_kind(btf, typedef_name, BTF_KIND_TYPEDEF) > 0;
-	case LMK_FACT_VARIABLE:
-		return btf__find_by_name_kind(btf, name, BTF_KIND_VAR) > 0;
-	case LMK_FACT_STRUCT:
-		return btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) > 0;
-	default:
-		return false;
-	}
-}
-
-/* One of "a|b|c" is enough. */
-static bool has_any(const struct btf *btf, enum lmk_fact_kind kind, const char *names)
-{
-	char copy[160], *rest = copy, *name;
-
-	snprintf(copy, sizeof(copy), "%s", names);
-	while ((name = strsep(&rest, "|"))) {
-		if (lmk_probe_has(btf, kind, name))
-			return true;
-	}
-	return false;
-}
-
-static bool read_line(const char *path, char *line, int size)
-{
-	FILE *file = fopen(path, "re");
-	bool ok;
-
-	if (!file)
-		return false;
-	ok = fgets(line, size, file) != NULL;
-	fclose(file);
-	if (ok)
-		line[strcspn(line, "\n")] = '\0';
-	return ok;
-}
-
-/* The kernel's configuration: its own copy, else the distribution's. NULL: neither is there. */
-static gzFile open_config(void)
-{
-	struct utsname kernel;
-	char path[128];
-	gzFile file = gzopen("/proc/config.gz", "rbe");
-
-	if (file || uname(&kernel) != 0)
-		return file;
-	snprintf(path, sizeof(path), "/boot/config-%s", kernel.release);
-	return gzopen(path, "rbe"); /* reads plain text too */
-}
-
-/* 1 set, 0 not set, -1 the kernel does not show its configuration. */
-static int config(const char *option)
-{
-	size_t length = strlen(option);
-	char line[256];
-	int found = 0;
-	gzFile file = open_config();
-
-	if (!file)
-		return -1;
-	while (!found && gzgets(file, line, sizeof(line)))
-		found = strncmp(line, option, length) == 0 && line[length] == '=' &&
-			line[length + 1] != 'n';
-	gzclose(file);
-	return found;
-}
-
-bool lmk_probe_cfi(void)
-{
-	return config("CONFIG_CFI") == 1 || config("CONFIG_CFI_CLANG") == 1 ||
-	       in_kallsyms("__cfi_kfree") || in_kallsyms("__cfi_vfs_read");
-}
-
-static bool capable(int capability)
-{
-	char line[256];
-	unsigned long long effective = 0;
-	FILE *file = fopen("/proc/self/status", "re");
-
-	if (!file)
-		return false;
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "CapEff: %llx", &effective) == 1)
-			break;
-	}
-	fclose(file);
-	return effective >> capability & 1;
-}
-
-/* Can a BPF program be loaded at all: privilege, lockdown, seccomp and LSM in one question. */
-static int try_load(void)
-{
-	int error = libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_TRACEPOINT, NULL);
-
-	if (error < 0)
-		return error;
-	return error == 1 ? 0 : -EPERM;
-}
-
-/* ---- the report ---- */
-
 static void write_psi(const struct btf *btf)
 {
 	char line[256] = "";
-	bool present = read_line("/proc/pressure/memory", line, sizeof(line));
+	bool present = lmk_read_line("/proc/pressure/memory", line, sizeof(line));
 
 	json_open("psi", '{');
 	json_bool("in_kernel", lmk_probe_has(btf, LMK_FACT_VARIABLE, "system_group_pcpu"));
@@ -334,10 +130,10 @@ static void write_cgroup(void)
 		    : access("/dev/memcg", F_OK) == 0 || access("/sys/fs/cgroup/memory", F_OK) == 0
 			    ? "v1"
 			    : "none");
-	if (!read_line("/sys/fs/cgroup/cgroup.controllers", line, sizeof(line)))
+	if (!lmk_read_line("/sys/fs/cgroup/cgroup.controllers", line, sizeof(line)))
 		line[0] = '\0';
 	json_bool("memory_controller", strstr(line, "memory") != NULL);
-	if (!read_line("/proc/cmdline", line, sizeof(line)))
+	if (!lmk_read_line("/proc/cmdline", line, sizeof(line)))
 		line[0] = '\0';
 	json_bool("pressure_disabled", strstr(line, "cgroup_disable=pressure") != NULL);
 	json_close('}');
@@ -351,15 +147,15 @@ static void write_security(int load_error)
 	json_open("security", '{');
 	json_number("uid", (long long)geteuid());
 	json_bool("root", geteuid() == 0);
-	json_bool("cap_sys_admin", capable(21));
-	json_bool("cap_bpf", capable(39) || capable(21));
+	json_bool("cap_sys_admin", lmk_probe_capable(21));
+	json_bool("cap_bpf", lmk_probe_capable(39) || lmk_probe_capable(21));
 	json_bool("bpf_load", load_error == 0);
 	json_string("bpf_load_error", load_error ? strerror(-load_error) : NULL);
-	found = read_line("/sys/fs/selinux/enforce", line, sizeof(line));
+	found = lmk_read_line("/sys/fs/selinux/enforce", line, sizeof(line));
 	json_string("selinux", !found ? "absent" : line[0] == '1' ? "enforcing" : "permissive");
-	found = read_line("/sys/kernel/security/lockdown", line, sizeof(line));
+	found = lmk_read_line("/sys/kernel/security/lockdown", line, sizeof(line));
 	json_string("lockdown", found ? line : NULL);
-	found = read_line("/proc/sys/kernel/kptr_restrict", line, sizeof(line));
+	found = lmk_read_line("/proc/sys/kernel/kptr_restrict", line, sizeof(line));
 	json_number("kptr_restrict", found ? atoi(line) : -1);
 	json_bool("cfi", lmk_probe_cfi());
 	json_close('}');
@@ -373,9 +169,9 @@ static void write_config(void)
 	};
 
 	json_open("config", '{');
-	json_bool("shown", config("CONFIG_BPF_SYSCALL") >= 0);
+	json_bool("shown", lmk_probe_config("CONFIG_BPF_SYSCALL") >= 0);
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-		int value = config(options[i]);
+		int value = lmk_probe_config(options[i]);
 
 		if (value >= 0)
 			json_bool(options[i], value == 1);
@@ -443,10 +239,10 @@ int lmk_probe_main(void)
 
 	libbpf_set_print(NULL);
 	btf = lmk_probe_btf(&btf_error);
-	load_error = try_load();
+	load_error = lmk_probe_load();
 	uname(&kernel);
 	for (size_t i = 0; i < FACTS; i++)
-		present[i] = has_any(btf, facts[i].kind, facts[i].names);
+		present[i] = lmk_probe_has_any(btf, facts[i].kind, facts[i].names);
 
 	json_open(NULL, '{');
 	json_number("schema", 1);
@@ -474,7 +270,8 @@ int lmk_probe_main(void)
 	json_bool("workqueue",
 		  lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_wq_init") && !lmk_probe_cfi());
 	json_bool("task_work",
-		  has_any(btf, LMK_FACT_KFUNC,
+		  lmk_probe_has_any(
+			  btf, LMK_FACT_KFUNC,
 			  "bpf_task_work_schedule_signal|bpf_task_work_schedule_signal_impl") &&
 			  !lmk_probe_cfi());
 	json_close('}');

@@ -25,6 +25,21 @@ struct btf *lmk_probe_btf(int *error);
 /* Does the kernel have `name` of `kind`? */
 bool lmk_probe_has(const struct btf *btf, enum lmk_fact_kind kind, const char *name);
 
+/* The same for "a|b|c": one of them is enough. */
+bool lmk_probe_has_any(const struct btf *btf, enum lmk_fact_kind kind, const char *names);
+
+/* 1 set, 0 not set, -1 the kernel does not show its configuration. */
+int lmk_probe_config(const char *option);
+
+/* Number of a capability (linux/capability.h) in the effective set. */
+bool lmk_probe_capable(int capability);
+
+/* Can a BPF program be loaded at all (privilege, lockdown, seccomp, LSM)? 0 or a negative errno. */
+int lmk_probe_load(void);
+
+/* First line of a file, without its newline. */
+bool lmk_read_line(const char *path, char *line, int size);
+
 /* Kernel enforces CFI (config, or its own symbols): BPF callbacks may panic it. */
 bool lmk_probe_cfi(void);
 

@@ -41,10 +41,10 @@ struct lmk_pending {
 	__u64 mm;	    /* memory is back when this mm's exit_mmap ends */
 	__u64 signalled_ns; /* first signal */
 	__u64 last_signal_ns;
-	__u64 exited_ns;    /* last thread gone; 0: not seen */
+	__u64 exited_ns;      /* last thread gone; 0: not seen */
 	__u64 memory_back_ns; /* 0: not seen */
-	__u64 footprint_kb; /* at the signal */
-	__s32 pid;	    /* 0: no kill under way */
+	__u64 footprint_kb;   /* at the signal */
+	__s32 pid;	      /* 0: no kill under way */
 	__u32 attempts;
 };
 
