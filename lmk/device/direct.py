@@ -73,6 +73,7 @@ class DirectDevice:
         self._connect_s = connect_timeout.total_seconds()
         self._accept_s = accept_timeout.total_seconds()
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
         self._idle: list[Link] = []
         self._streams: dict[ServiceStream, Link] = {}
         self._closed = False
@@ -313,6 +314,22 @@ class DirectDevice:
             link.transport.close()
 
     def _connect(self, deadline: Deadline) -> Link:
-        link = connect_link(*self._address, self._serial, self._connect_s, self._accept_s, deadline)
+        """Make a connection, one at a time.
+
+        adbd listens with a backlog of 4; what comes beyond is dropped, and waits for QEMU's
+        user network to send it again (5 s and more, measured with 8 threads on a busy host).
+        """
+        left = deadline.remaining_s()
+        if not self._connecting.acquire(timeout=-1 if left is None else left):
+            raise TransientError(
+                f"{self._serial}: offline: another connection is still being made",
+                serial=self._serial,
+            )
+        try:
+            link = connect_link(
+                *self._address, self._serial, self._connect_s, self._accept_s, deadline
+            )
+        finally:
+            self._connecting.release()
         self._features = link.features
         return link
