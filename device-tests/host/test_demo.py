@@ -71,7 +71,7 @@ def _report(life: Life, at_ms: int) -> KillReport:
     report.victim.pid, report.victim.start_time_ns = life.pid, life.start_ticks * 10 * _MS
     report.victim.name, report.victim.uid = life.name, life.uid
     report.victim.oom_score_adj = life.adj
-    report.signals.add(kind=Signal.FREE_KB, value=900, limit=1000, breached=True)
+    report.signals.add(kind=Signal.FREE_KB, value=9 * 1024, limit=50 * 1024, breached=True)
     times = report.times
     times.seen_ns, times.decided_ns = (at_ms - 10) * _MS, (at_ms - 9) * _MS
     times.signalled_ns, times.exited_ns = (at_ms - 8) * _MS, (at_ms - 1) * _MS
@@ -119,7 +119,7 @@ def test_good_trial_has_no_faults_and_says_so() -> None:
     assert "kernel OOM kills: 0" in shown
     assert "foreground survived: yes" in shown
     assert "com.example.maps" in shown
-    assert "free 900 kB (limit 1000 kB)" in shown
+    assert "free 9 < 50 MB" in shown
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,8 @@ def test_wrong_identity_is_a_disagreement(field: str) -> None:
     [
         ("seen_ns", 990),
         ("decided_ns", 985),
-        ("signalled_ns", 1001),
-        ("exited_ns", 1001),
+        ("signalled_ns", 1101),
+        ("exited_ns", 1101),
         ("memory_back_ns", 900),
     ],
 )

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from lmk.bench.figures import Figure, distribution
 from lmk.demo.run import Performance
-from lmk.proto.record_pb2 import KillPath, KillReport
+from lmk.proto.record_pb2 import KillPath, KillReport, Signal
 from lmk.report.plain import plain
-from lmk.report.text import kb, signal_words
+from lmk.report.text import kb
 from lmk.workload.android import class_of
 from lmk.workload.phases import PHASES, phases_ms
 
@@ -134,7 +134,19 @@ def _deaths(console: Console, performance: Performance) -> None:
 
 
 def _because(report: KillReport) -> str:
-    return ", ".join(signal_words(signal) for signal in report.signals if signal.breached)
+    """Every signal that was on the bad side of its limit: ``free 43 < 53 MB``."""
+    words = []
+    for signal in report.signals:
+        if not signal.breached:
+            continue
+        name = Signal.Kind.Name(signal.kind).lower().replace("_", " ")
+        if name.endswith(" us"):
+            value, limit, unit, sign = signal.value / 1e3, signal.limit / 1e3, "ms", "≥"
+        else:
+            value, limit, unit, sign = signal.value / 1024, signal.limit / 1024, "MB", "<"
+        name = name.rpartition(" ")[0]
+        words.append(f"{name} {value:.0f} {sign} {limit:.0f} {unit}")
+    return ", ".join(words)
 
 
 def _figures(performance: Performance) -> dict[str, Figure]:
