@@ -127,7 +127,7 @@ static __noinline int fill_candidates(__u32 first)
 	return 0;
 }
 
-static __noinline int send_report(__u32 carrier)
+static __always_inline void finish_report(__u32 carrier)
 {
 	struct lmk_kill_event *event = &run.event;
 
@@ -136,12 +136,13 @@ static __noinline int send_report(__u32 carrier)
 	event->carrier = carrier;
 	event->seen_ns = state.seen_ns;
 	event->gated_ns = state.gated_ns;
-	emit(event, LMK_EVENT_KILL, sizeof(*event));
-	return 0;
+	event->head.type = LMK_EVENT_KILL;
+	event->head.size = sizeof(*event);
+	event->head.time_ns = bpf_ktime_get_boot_ns();
 }
 
 /* The best that can be killed. enum lmk_outcome; each candidate passed over is counted. */
-static __noinline int kill_best(__u32 carrier)
+static __noinline int try_candidates(void)
 {
 	const struct lmk_policy *policy = current_policy();
 	int outcome = LMK_OUT_NO_VICTIM;
@@ -157,11 +158,34 @@ static __noinline int kill_best(__u32 carrier)
 			outcome = LMK_OUT_NO_VICTIM;
 			continue;
 		}
-		if (outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN) {
+		if (outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN)
 			fill_candidates(i + 1);
-			send_report(carrier);
-		}
 		break;
+	}
+	return outcome;
+}
+
+/*
+ * The place in the ring is taken before the signal: a victim that exits at once on another CPU
+ * must not be reported as gone before it is reported as killed.
+ */
+static __noinline int kill_best(__u32 carrier)
+{
+	struct lmk_counters *all = current_counters();
+	struct lmk_kill_event *place = bpf_ringbuf_reserve(&events, sizeof(*place), 0);
+	int outcome = try_candidates();
+
+	if (outcome != LMK_OUT_KILLED && outcome != LMK_OUT_DRY_RUN) {
+		if (place)
+			bpf_ringbuf_discard(place, 0);
+		return outcome;
+	}
+	finish_report(carrier);
+	if (place) {
+		bpf_probe_read_kernel(place, sizeof(*place), &run.event);
+		bpf_ringbuf_submit(place, 0);
+	} else if (all) {
+		count(&all->ring_lost);
 	}
 	return outcome;
 }
