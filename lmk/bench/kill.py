@@ -2,8 +2,10 @@
 """``tools/bench kill``: cycles of a foreground app that outgrows memory, and how each kill went.
 
 Latencies come from the reports, *seen → signalled* also from the kernel's own trace of
-the signal. Order and deaths come from the device's record alone (the population's parent);
-what the reports say otherwise fails the bench.
+the signal. Order and deaths come from the device's record alone (the population's parent,
+and the kernel's trace for who had its signal first); what the reports say otherwise fails
+the bench. ``late_exits`` counts the processes whose end their parent heard of after that of
+a later victim: with their memory released ahead of them, they had only to get a CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from datetime import timedelta
 import lmk
 from lmk import progress
 from lmk.bench.figures import Entry, Limit, distribution, value
-from lmk.bench.signal_trace import SignalTrace, checked_ms
+from lmk.bench.signal_trace import SignalTrace, checked_ms, sent_ns
 from lmk.bench.target import entry
 from lmk.build import Bundle
 from lmk.device.interface import Device
@@ -21,6 +23,7 @@ from lmk.policy import Policy
 from lmk.workload.android import FOREGROUND, android_like
 from lmk.workload.phases import phases_ms
 from lmk.workload.population import Population
+from lmk.workload.record import order_violations
 from lmk.workload.trial import Reports, judge
 from lmk.workload.vitals import read_vitals
 
@@ -70,7 +73,9 @@ def bench_kill(
             seen,
             foreground=FOREGROUND,
             kernel_oom_kills=kernel_oom_kills,
+            sent_ns=sent_ns(sent),
         )
+        late = order_violations(population.lives, population.deaths)
         hello = session.hello
     phases = [phases_ms(report) for report in seen]
     traced_ms, contradicted = checked_ms(seen, sent)
@@ -91,6 +96,7 @@ def bench_kill(
         "kills": value("kills", len(verdict.deaths), Limit("value", at_least=MIN_KILLS)),
         "kernel_oom_kills": value("kills", kernel_oom_kills, Limit("value", 0)),
         "order_violations": value("kills", len(verdict.violations), Limit("value", 0)),
+        "late_exits": value("kills", len(late)),
         "foreground_deaths": value("deaths", verdict.foreground_deaths, Limit("value", 0)),
         "cycles": value("cycles", cycles),
     }

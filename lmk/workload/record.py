@@ -9,7 +9,7 @@ judged by a witness that knows nothing of the reports.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lmk.proto.record_pb2 import KillReport
@@ -67,23 +67,31 @@ class Death:
         return self.signal == _SIGKILL and not self.asked
 
 
-def order_violations(lives: Iterable[Life], deaths: Sequence[Death]) -> list[str]:
+def order_violations(
+    lives: Iterable[Life],
+    deaths: Sequence[Death],
+    sent_ns: Mapping[int, int] | None = None,
+) -> list[str]:
     """Each kill of a process while one with a higher oom_score_adj lived, as one line.
 
     :param deaths: in the order in which they happened.
+    :param sent_ns: pid -> when the kernel's own trace saw SIGKILL sent to it, CLOCK_BOOTTIME.
+        A process that has its signal lives no longer, though the CPU time to end may come
+        late; without this, it lives until its parent hears of its end.
     """
-    ended = {death.life.identity: death.time_ns for death in deaths}
     everyone = list(lives)
+    ended = {death.life.identity: _end_ns(death, sent_ns or {}) for death in deaths}
     found = []
     for death in deaths:
         if not death.killed:
             continue
+        end_ns = ended[death.life.identity]
         spared = [
             life
             for life in everyone
             if life.adj > death.life.adj
             and life.time_ns + _DYING_NS < death.time_ns
-            and ended.get(life.identity, death.time_ns + 1) > death.time_ns
+            and ended.get(life.identity, end_ns + 1) > end_ns
         ]
         if spared:
             first = max(spared, key=lambda life: life.adj)
@@ -93,6 +101,12 @@ def order_violations(lives: Iterable[Life], deaths: Sequence[Death]) -> list[str
                 + (f" and {len(spared) - 1} more" if len(spared) > 1 else "")
             )
     return found
+
+
+def _end_ns(death: Death, sent_ns: Mapping[int, int]) -> int:
+    sent = sent_ns.get(death.life.pid, death.time_ns)
+    # Before its start: a signal to an earlier process with that pid.
+    return sent if death.life.time_ns < sent < death.time_ns else death.time_ns
 
 
 def disagreements(deaths: Sequence[Death], reports: Sequence[KillReport]) -> list[str]:

@@ -8,7 +8,7 @@ collected beside it and held against that record.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -110,11 +110,13 @@ def judge(
     *,
     foreground: str,
     kernel_oom_kills: int,
+    sent_ns: Mapping[int, int] | None = None,
 ) -> Verdict:
     """Judge a trial by the record of deaths.
 
     :param foreground: the process that must not die.
     :param kernel_oom_kills: growth of /proc/vmstat's ``oom_kill`` during the trial.
+    :param sent_ns: see :func:`lmk.workload.record.order_violations`.
     """
     killed = tuple(death for death in deaths if not death.asked)
     return Verdict(
@@ -122,6 +124,6 @@ def judge(
         reports=tuple(reports),
         kernel_oom_kills=kernel_oom_kills,
         foreground_deaths=sum(death.life.name == foreground for death in killed),
-        violations=tuple(order_violations(lives, deaths)),
+        violations=tuple(order_violations(lives, deaths, sent_ns)),
         differences=tuple(disagreements(deaths, reports)),
     )
