@@ -36,7 +36,7 @@ __all__ = ["Facts", "examine", "gather", "install", "start_agent", "stop_agent"]
 PIN_DIRECTORY = "/sys/fs/bpf/lmk"
 _NEEDED = ("lmk-agent", "lmk-loader", "lmk.bpf.o")
 #: Loading and verifying under TCG on a busy machine takes a few seconds.
-_START_TIMEOUT = timedelta(seconds=60)
+_START_TIMEOUT = timedelta(seconds=180)
 _STOP_TIMEOUT = timedelta(seconds=30)
 
 # One round trip. POSIX shell of toybox, busybox and mksh alike; every line KEY=VALUE.

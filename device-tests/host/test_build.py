@@ -33,13 +33,9 @@ def bundle() -> Bundle:
 
 @pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache with nothing built, sharing downloads with the real one."""
-    real = cache_root()
+    """A cache with nothing built; downloads stay where they are."""
     root = tmp_path / "cache"
     root.mkdir()
-    for shared in ("packages", "sysroots", "apt", "indexes", "lists"):
-        if (real / shared).is_dir():
-            (root / shared).symlink_to(real / shared)
     monkeypatch.setattr(compiler, "cache_root", lambda: root)
     monkeypatch.setattr(build, "cache_root", lambda: root)
     return root

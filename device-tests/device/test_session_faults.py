@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions that something happens to: agents that die, cables that are cut."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from cable import Cable
+
+import lmk
+from lmk import build, session, virtual
+from lmk.build import Bundle
+from lmk.device.direct import DirectDevice
+from lmk.device.interface import Device
+from lmk.device.resolve import parse_address
+from lmk.policy import parse
+from lmk.proto.record_pb2 import Lifecycle, Record
+from lmk.report import Position
+from lmk.session import Session, gather_as_root
+
+HARMLESS = parse('name: "harmless" only_uids { first: 4000000 last: 4000000 }')
+START = Position(run=1, seq=1)
+DEADLINE_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return build.build()
+
+
+@pytest.fixture
+def attached(device: Device, bundle: Bundle) -> Iterator[Session]:
+    """A session, and nothing of it afterwards."""
+    lmk.detach(device)
+    try:
+        yield lmk.attach(device, HARMLESS, bundle=bundle).keep()
+    finally:
+        lmk.detach(device)
+
+
+@pytest.fixture
+def cable(device_serial: str) -> Iterator[Cable]:
+    """A cable to the device under test."""
+    if device_serial.startswith("virtual"):
+        guest = virtual.find(device_serial)
+        assert guest is not None
+        host, port = "127.0.0.1", guest.port
+    elif device_serial.startswith("tcp:"):
+        host, port = parse_address(device_serial)
+    else:
+        pytest.skip("a cable can be put before TCP devices only")
+    with Cable(host, port) as cable:
+        yield cable
+
+
+def kill_9(device: Device, *pids: int) -> None:
+    root, _facts = gather_as_root(device)
+    assert root.run("kill -9 " + " ".join(map(str, pids))).exit_code == 0
+
+
+def until(condition: object, what: str) -> None:
+    assert callable(condition)
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+def test_a_killed_agent_is_restarted_and_the_stream_goes_on_with_every_record(
+    attached: Session,
+) -> None:
+    device = attached.device
+    before = attached.status()
+    seen: list[Record] = []
+    resumed = threading.Event()
+
+    def read() -> None:
+        with attached.records(START) as stream:
+            for record in stream:
+                seen.append(record)
+                if record.lifecycle.kind == Lifecycle.RESUMED:
+                    resumed.set()
+                    return
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    kill_9(device, before.agent_pid)
+    assert resumed.wait(DEADLINE_S)
+    reader.join(DEADLINE_S)
+    after = attached.status()
+    assert after.agent_pid != before.agent_pid
+    assert after.agent_restarts == 1
+    kinds = [record.lifecycle.kind for record in seen if record.seq]
+    assert kinds[0] != Lifecycle.RESUMED
+    assert Lifecycle.ATTACHED in kinds
+    numbers = [(record.run, record.seq) for record in seen if record.seq]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_when_agent_and_guardian_are_dead_the_handlers_stay_and_attach_takes_over(
+    attached: Session, bundle: Bundle
+) -> None:
+    device = attached.device
+    status = attached.status()
+    kill_9(device, status.guardian_pid, status.agent_pid)
+    assert gather_as_root(device)[1].pinned
+    with lmk.attach(device, HARMLESS, bundle=bundle) as again:
+        assert again.status().agent_pid not in (0, status.agent_pid)
+
+
+def test_when_agent_and_guardian_are_dead_detach_removes_what_they_left(
+    attached: Session,
+) -> None:
+    device = attached.device
+    status = attached.status()
+    kill_9(device, status.guardian_pid, status.agent_pid)
+    assert lmk.detach(device)
+    facts = gather_as_root(device)[1]
+    assert not facts.pinned
+    assert facts.session is None
+
+
+def test_a_following_stream_ends_by_itself_when_the_device_is_detached(
+    attached: Session,
+) -> None:
+    records: list[Record] = []
+    begun = threading.Event()
+
+    def read() -> None:
+        with attached.records(START) as stream:
+            for record in stream:
+                records.append(record)
+                begun.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    assert begun.wait(DEADLINE_S)
+    lmk.detach(attached.device)
+    reader.join(DEADLINE_S)
+    assert not reader.is_alive()
+    assert records[-1].lifecycle.kind == Lifecycle.DETACHED
+
+
+def test_ten_random_cuts_of_the_cable_lose_and_repeat_nothing(
+    attached: Session, cable: Cable
+) -> None:
+    """Resets and black holes at random bytes, while records are made on the other side."""
+    chance = random.Random(20)
+    total = 300
+    with DirectDevice("127.0.0.1", cable.port) as device:
+        far = _through(device)
+        stop = threading.Event()
+        maker = threading.Thread(target=_make_records, args=(attached, total, stop), daemon=True)
+        cuts = 0
+        seen: list[tuple[int, int]] = []
+        maker.start()
+
+        def broken(line: str) -> None:
+            if "link lost" in line:
+                cable.mend()
+
+        try:
+            with far.records(far.start, on_break=broken) as stream:
+                cable.cut_after(chance.randrange(1, 2000), "reset")
+                for record in stream:
+                    if record.seq:
+                        seen.append((record.run, record.seq))
+                    if record.HasField("hello") and cuts < 10:
+                        cuts += 1
+                        how = chance.choice(["reset", "black_hole"])
+                        cable.cut_after(chance.randrange(1, 2000), how)
+                    if len(seen) == total:
+                        break
+        finally:
+            stop.set()
+            maker.join(DEADLINE_S)
+    first = far.hello.next_seq
+    assert cuts == 10
+    assert seen == [(far.hello.run, first + n) for n in range(total)]
+
+
+def _through(device: Device) -> Session:
+    """The session that is there, by way of this connection."""
+    root, facts = gather_as_root(device)
+    assert facts.session is not None
+    return Session(root, facts.session, None, detach_at_exit=False)
+
+
+def _make_records(attached: Session, count: int, stop: threading.Event) -> None:
+    """Each change of policy is a record."""
+    for number in range(count):
+        if stop.is_set():
+            return
+        attached.set_policy(
+            parse(f'name: "n{number}" only_uids {{ first: 4000000 last: 4000000 }}')
+        )
+
+
+def test_a_host_that_goes_away_costs_the_device_only_its_lease(
+    device: Device, bundle: Bundle
+) -> None:
+    lmk.detach(device)
+    attached = lmk.attach(device, HARMLESS, bundle=bundle, lease=timedelta(seconds=2)).keep()
+    with attached.records() as stream:
+        # Beyond the lease: an open stream keeps it.
+        for _record in stream:
+            break
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            assert stream.hello is not None
+            time.sleep(0.5)
+            assert session.gather_as_root(device)[1].session is not None
+    until(lambda: session.gather_as_root(device)[1].session is None, "the lease does not end")

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wheel is all one needs: installed into an empty environment it builds for devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from installed import Installed, install_wheel
+
+from lmk import build
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_installed_command_greets_and_needs_only_what_the_wheel_declares(
+    installed: Installed,
+) -> None:
+    done = installed.lmk("--help")
+    assert done.returncode == 0, done.stderr
+    assert "lmk virtual up" in done.stdout
+    for command in ("attach", "stream", "doctor", "virtual", "pressure", "policy"):
+        done = installed.lmk(command, "--help")
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_installed_command_builds_what_the_checkout_builds(
+    installed: Installed, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "from-wheel.bundle"
+    done = installed.lmk("build", "-o", str(bundle))
+    assert done.returncode == 0, done.stderr
+    assert "compile lmk.bpf.o" in done.stderr
+    assert bundle.read_bytes() == build.build().path.read_bytes()
+
+
+def test_the_installed_command_reads_policies(installed: Installed) -> None:
+    assert "some_stall" in installed.lmk("policy", "show", "default").stdout

@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""For scripts: captures in (lmk stream --format pb -o FILE), a CSV of kills out.
+
+examples/ingest.py CAPTURE... > kills.csv
+"""
+
+import csv
+import sys
+
+import lmk
+from lmk.report.text import reason_words
+
+rows = csv.writer(sys.stdout)
+rows.writerow(["kill_id", "name", "uid", "adj", "reason", "freed_kb", "signal_to_back_ms"])
+for kill in lmk.kill_reports(*sys.argv[1:]):
+    who, times = kill.victim, kill.times
+    back_ms = (times.memory_back_ns - times.signalled_ns) / 1e6 if times.memory_back_ns else ""
+    reason = reason_words(kill.reason)
+    rows.writerow(
+        [kill.kill_id, who.name, who.uid, who.oom_score_adj, reason, kill.freed_kb, back_ms]
+    )
