@@ -15,6 +15,7 @@ has asked for anything for the length of the lease.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -323,12 +324,10 @@ def parse_position(text: str) -> Position:
     """
     if text == "start":
         return Position(run=1, seq=1)
-    run, colon, seq = text.rpartition(":")
-    if not seq.isdecimal() or (colon and not run.isdecimal()) or int(seq) < 1:
+    match = re.fullmatch(r"(?:([1-9][0-9]*):)?([1-9][0-9]*)", text)
+    if match is None:
         raise UsageError(f"{text!r} is not a place in a stream: SEQ, RUN:SEQ or start")
-    if colon and int(run) < 1:
-        raise UsageError(f"{text!r}: runs count from 1")
-    return Position(run=int(run or 0), seq=int(seq))
+    return Position(run=int(match[1] or 0), seq=int(match[2]))
 
 
 def gather_as_root(device: Device) -> tuple[Root, Facts]:

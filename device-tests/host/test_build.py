@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,19 @@ NAMES = {"lmk-agent", "lmk-loader", "lmk-eater", "lmk-population", "lmk.bpf.o"}
 NEVER = ("fentry", "fexit", "fmod_ret", "kprobe.multi", "kretprobe.multi", "kprobe.session", "lsm")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The sources as they are now: whoever edits them meanwhile changes no result here."""
+    copy = tmp_path_factory.mktemp("frozen")
+    for part in ("bpf", "proto"):
+        shutil.copytree(source_root() / part, copy / part)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "source_root", lambda: copy)
+        yield copy
+
+
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
+def bundle(frozen: Path) -> Bundle:
     return build.build()
 
 
@@ -42,11 +54,10 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def sources(frozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the sources, to change."""
     copy = tmp_path / "sources"
-    for part in ("bpf", "proto"):
-        shutil.copytree(source_root() / part, copy / part)
+    shutil.copytree(frozen, copy)
     monkeypatch.setattr(build, "source_root", lambda: copy)
     return copy
 

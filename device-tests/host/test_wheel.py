@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,13 @@ def test_the_installed_command_greets_and_needs_only_what_the_wheel_declares(
         assert done.returncode == 0, done.stderr
 
 
-def test_the_installed_command_builds_what_the_checkout_builds(
-    installed: Installed, tmp_path: Path
+def test_the_installed_command_builds_what_the_same_sources_build_elsewhere(
+    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (carried,) = installed.directory.glob("lib/python*/site-packages/lmk/_source")
+    copy = tmp_path / "sources"
+    shutil.copytree(carried, copy)
+    monkeypatch.setattr(build, "source_root", lambda: copy)
     bundle = tmp_path / "from-wheel.bundle"
     done = installed.lmk("build", "-o", str(bundle))
     assert done.returncode == 0, done.stderr
