@@ -562,7 +562,7 @@ int agent_main(void)
 		log_line("agent: no session: %s", strerror(errno));
 		return EXIT_USAGE;
 	}
-	become_daemon(shared->dir);
+	become_daemon("lmk-agent", shared->dir);
 	first = shared_take_ready();
 	resumed = shared->run != 0;
 	agent->shared = shared;

@@ -134,6 +134,7 @@ static void *run(void *context)
 	__u32 zero = 0;
 	bool go_on = true;
 
+	pthread_setname_np(pthread_self(), "lmk-decide");
 	/* Every page that the kill path may use is there before it is needed. */
 	memset(stack, 0, sizeof(stack));
 	__asm__ volatile("" : : "r"(stack) : "memory");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,10 +58,11 @@ static void lock_code(void)
 	}
 }
 
-void become_daemon(const char *dir)
+void become_daemon(const char *name, const char *dir)
 {
 	int error;
 
+	prctl(PR_SET_NAME, name);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	if (chdir(dir))
@@ -157,7 +159,7 @@ int guardian_main(void)
 		log_line("guardian: no session: %s", strerror(errno));
 		return EXIT_USAGE;
 	}
-	become_daemon(shared->dir);
+	become_daemon("lmk-guardian", shared->dir);
 	shared->guardian_pid = getpid();
 	/* An agent's new guardian finds the agent running; `start`'s has yet to start it. */
 	ready = shared_take_ready();

@@ -23,6 +23,6 @@ int guardian_main(void);
 int spawn_role(const char *role, bool ready);
 
 /* What both daemons are: not a victim of the kernel's OOM killer, never paged out. */
-void become_daemon(const char *dir);
+void become_daemon(const char *name, const char *dir);
 
 #endif

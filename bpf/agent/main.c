@@ -10,6 +10,7 @@
 
 #include "agent.h"
 #include "ask_status.h"
+#include "bpf_sys.h"
 #include "exit_code.h"
 #include "fill.h"
 #include "guardian.h"
@@ -130,8 +131,16 @@ static int self_test(void)
 {
 	static struct shared shared;
 	int error = load_self_test(&shared);
+	__s32 key, *after = NULL;
+	const char *missing;
+	struct pins pins;
 
-	printf("{\"result\": %d, \"text\": \"%s\"}\n", error, shared.self_test_text);
+	printf("{\"result\": %d, \"text\": \"%s\", \"protected\": [", error, shared.self_test_text);
+	if (!pins_open(&pins, &missing)) {
+		for (; !bpf_map_next(pins.protected, after, &key); after = &key)
+			printf("%s%d", after ? ", " : "", key);
+	}
+	puts("]}");
 	return error ? EXIT_CHECK_FAILED : EXIT_OK;
 }
 

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent on a real kernel: what a kill report says, and what comes through its own death."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from lmk.device.interface import Device
+from lmk.device.resolve import connect
+from lmk.device.root import Root, find_root
+from lmk.policy import Policy, load
+from lmk.proto.record_pb2 import KillReport, Lifecycle, Signal
+from lmk.report import Position
+from lmk.session import Session, attach, detach
+from lmk.workload.eater import Eater
+
+#: Victims of these tests have uids of their own; on any device nobody else may die.
+_FIRST_UID, _VICTIMS = 19_900, 4
+_VICTIM_MB = 48
+_PATIENCE = timedelta(seconds=120)
+_KIB = 1024
+
+
+def policy() -> Policy:
+    wanted = load("default")
+    wanted.only_uids.add(first=_FIRST_UID, last=_FIRST_UID + _VICTIMS)
+    return wanted
+
+
+@pytest.fixture
+def root(device: Device) -> Root:
+    return find_root(device)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leave_nothing(device_serial: str) -> Iterator[None]:
+    yield
+    with connect(device_serial) as device:
+        detach(device)
+
+
+@pytest.fixture
+def session(device: Device) -> Session:
+    """Of this test's policy; handlers that are there are taken over, not loaded again."""
+    return attach(device, policy(), lease=timedelta(minutes=10))
+
+
+@contextlib.contextmanager
+def victims(device: Device) -> Iterator[list[int]]:
+    """Apps that hold memory, the last of them the least important. Their pids."""
+    with contextlib.ExitStack() as stack:
+        pids = []
+        for index in range(_VICTIMS):
+            eater = stack.enter_context(
+                Eater(
+                    device,
+                    _VICTIM_MB,
+                    adj=900 + index,
+                    uid=_FIRST_UID + index,
+                    name=f"com.example.agent.test{index}",
+                )
+            )
+            pids.append(until_state(eater, "grown"))
+        yield pids
+
+
+def until_state(eater: Eater, wanted: str) -> int:
+    while (state := eater.next(_PATIENCE)) is not None:
+        if state.phase == wanted:
+            return state.pid
+    raise AssertionError(f"the eater ended without {wanted}")
+
+
+def press(device: Device) -> Eater:
+    """Somebody who may not die and takes all memory there is."""
+    total_kb = int(
+        device.run("grep MemTotal /proc/meminfo | tr -dc 0-9").text,
+    )
+    return Eater(device, 2 * total_kb // _KIB, adj=0, rate_mb_per_s=400, floor_mb=0, name="presser")
+
+
+def kills(session: Session, count: int, start: Position) -> list[KillReport]:
+    found: list[KillReport] = []
+    with session.records(start) as stream:
+        # Without kills nothing but heartbeats would come, for ever.
+        alarm = threading.Timer(_PATIENCE.total_seconds(), stream.close)
+        alarm.start()
+        try:
+            for record in stream:
+                if record.HasField("kill"):
+                    found.append(record.kill)
+                    if len(found) == count:
+                        break
+        finally:
+            alarm.cancel()
+    return found
+
+
+def test_kill_reports_are_complete_and_in_order(session: Session, device: Device) -> None:
+    start = session.start
+    with victims(device) as pids, press(device):
+        reports = kills(session, _VICTIMS, start)
+    assert [report.victim.pid for report in reports] == pids[::-1]
+    assert [report.victim.oom_score_adj for report in reports] == [903, 902, 901, 900]
+    for index, report in enumerate(reports):
+        check_report(report, _VICTIMS - 1 - index)
+    assert len({report.kill_id for report in reports}) == _VICTIMS
+
+
+def check_report(report: KillReport, index: int) -> None:
+    victim, times = report.victim, report.times
+    assert victim.name == f"com.example.agent.test{index}"
+    assert victim.uid == _FIRST_UID + index
+    assert (victim.tid, victim.threads) == (victim.pid, 1)
+    assert 0 < victim.start_time_ns < times.seen_ns
+    held_kb = victim.anon_kb + victim.swap_kb
+    assert _VICTIM_MB * _KIB <= held_kb < _VICTIM_MB * _KIB * 1.2
+    # Why: the reason's condition is among the signals, and breached.
+    assert report.reason
+    breached = {signal.kind for signal in report.signals if signal.breached}
+    assert Signal.AVAILABLE_KB in breached
+    assert {signal.kind for signal in report.signals} >= {Signal.FREE_KB, Signal.AVAILABLE_KB}
+    # Why not others: the rest of ours, best first.
+    rest = [f"com.example.agent.test{other}" for other in range(index - 1, -1, -1)]
+    assert [candidate.name for candidate in report.candidates] == rest
+    assert report.processes_seen > report.processes_eligible == index + 1
+    # How long, and what came back.
+    assert times.seen_ns <= times.decided_ns <= times.signalled_ns
+    assert times.signalled_ns < times.memory_back_ns
+    assert times.exited_ns > times.signalled_ns
+    assert report.memory_back in (KillReport.EXIT_MMAP, KillReport.PROCESS_MRELEASE)
+    if report.HasField("mrelease_result"):
+        assert times.mrelease_begin_ns <= times.mrelease_end_ns
+    if report.memory_back == KillReport.PROCESS_MRELEASE:
+        assert report.mrelease_result == 0
+    assert report.freed_kb > 0.95 * held_kb
+    assert report.before.time_ns < report.after.time_ns
+    assert report.mem_free_delta_kb == report.after.mem_free_kb - report.before.mem_free_kb
+    assert report.psi_some_delta_us >= 0
+    assert report.attempts >= 1
+    assert not report.agent_absent
+    assert not report.dry_run
+
+
+def test_kills_made_while_the_agent_is_dead_are_reported_by_the_next(
+    session: Session, device: Device, root: Root
+) -> None:
+    start = session.start
+    before = session.status()
+    with victims(device) as pids:
+        # The guardian would bring the agent back before anybody has to die.
+        root.run(f"kill -STOP {before.guardian_pid} && kill -9 {before.agent_pid}")
+        with press(device):
+            gone = " ".join(f"[ -d /proc/{pid} ] ||" for pid in pids)
+            waited = root.run(
+                f"i=0; while {{ {gone.removesuffix('||')}; }} && [ $i -lt 100 ]; "
+                "do sleep 1; i=$((i+1)); done",
+                timeout=_PATIENCE,
+            )
+            assert waited.exit_code == 0
+        root.run(f"kill -CONT {before.guardian_pid}")
+        reports = kills(session, _VICTIMS, start)
+    assert [report.victim.pid for report in reports] == pids[::-1]
+    assert all(report.agent_absent for report in reports)
+    assert not any(report.HasField("mrelease_result") for report in reports)
+    assert all(report.times.HasField("memory_back_ns") for report in reports)
+    after = session.status()
+    assert after.agent_restarts == 1
+    assert after.hello.run == before.hello.run + 1
+    with session.records(Position(start.boot_id, before.hello.run, 1), follow=False) as stream:
+        kinds = [record.lifecycle.kind for record in stream if record.HasField("lifecycle")]
+    # What the dead agent had recorded is still there.
+    assert kinds[0] == Lifecycle.ATTACHED
+    assert Lifecycle.RESUMED in kinds
+
+
+def test_a_dry_run_reports_and_kills_nobody(session: Session, device: Device) -> None:
+    wanted = policy()
+    wanted.dry_run = True
+    session.set_policy(wanted)
+    start = session.start
+    with victims(device) as pids, press(device):
+        (report,) = kills(session, 1, start)
+        assert report.dry_run
+        assert report.victim.pid == pids[-1]
+        assert not report.times.HasField("signalled_ns")
+        assert not report.HasField("freed_kb")
+        assert report.attempts == 0
+        assert device.run(f"[ -d /proc/{pids[-1]} ]").exit_code == 0
+    assert session.status().hello.dry_run
