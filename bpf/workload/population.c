@@ -87,12 +87,15 @@ static int watch(int fd, size_t index, unsigned int is_pidfd)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
+/* 0, -ESRCH for one that is dead, or -errno. One that is just dying says so by its pidfd. */
 static int order(struct process *process, uint64_t to_kb, uint64_t rate_kb_per_s)
 {
 	struct app_order text = {.to_kb = to_kb, .rate_kb_per_s = rate_kb_per_s};
 
+	if (process->state == DEAD)
+		return -ESRCH;
 	if (send(process->socket, &text, sizeof(text), MSG_NOSIGNAL) != sizeof(text))
-		return -errno;
+		return errno == EPIPE || errno == ECONNRESET ? 0 : -errno;
 	return 0;
 }
 

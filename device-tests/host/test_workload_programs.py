@@ -366,3 +366,34 @@ def test_unknown_command_is_an_error_and_nothing_else(
     messages = [apps.until("error")["message"] for _ in range(3)]
     assert [message.split()[0] for message in messages] == ["no", "unknown", "want:"]
     assert apps.until("listed")["count"] == 1
+
+
+def test_order_to_a_dead_process_is_an_error_and_nothing_else(
+    population: Callable[..., Running],
+) -> None:
+    apps = population(f"a {_UID} 900 256 2 50 0")
+    pid = apps.until("start")["pid"]
+    apps.until("ready")
+    os.kill(pid, signal.SIGKILL)
+    apps.until("exit")
+    apps.tell("grow a1 1 0", "grow a2 1 0")
+    assert "a1" in apps.until("error")["message"]
+    assert apps.until("sized")["name"] == "a2"
+
+
+def test_processes_killed_as_they_start_are_recorded_all_the_same(
+    population: Callable[..., Running],
+) -> None:
+    apps = population(f"a {_UID} 900 64 40 50 0")
+    started: list[int] = []
+    ended: list[int] = []
+    while len(ended) < 40:
+        event = apps.hear()
+        assert event is not None
+        assert event["event"] != "error", event
+        if event["event"] == "start":
+            started.append(event["pid"])
+            os.kill(event["pid"], signal.SIGKILL)
+        elif event["event"] == "exit":
+            ended.append(event["pid"])
+    assert sorted(started) == sorted(ended)
