@@ -16,11 +16,12 @@ from lmk.device.resolve import connect
 from lmk.errors import UsageError
 from lmk.proto.record_pb2 import Record
 from lmk.report import Position, RecordStream, encode_record
+from lmk.report.live import LiveTable
 from lmk.report.plain import json_line
 from lmk.report.text import HEADER, Clock, describe
-from lmk.session import connect_session, parse_position
+from lmk.session import Session, connect_session, parse_position
 
-__all__ = ["FORMATS", "stream", "writer"]
+__all__ = ["FORMATS", "copy", "stream", "writer"]
 
 FORMATS = ("table", "jsonl", "pb")
 Write = Callable[[Record], None]
@@ -75,9 +76,13 @@ def stream(
     once. What the device itself lost is said on standard error, and is a record in jsonl and pb.
     Ends at Ctrl-C, after --count records, or when the device is detached.
     """
+    on_terminal = format_ == "table" and output is None and sys.stdout.isatty()
     with connect(serial, transport=transport) as device:
         session = connect_session(device)
         begin = from_ if from_ is not None else Position()
+        if on_terminal:
+            _show_live(session, begin, count, follow=not no_follow)
+            return
         with (
             session.records(begin, follow=not no_follow, on_break=_tell) as records,
             _opened(output, format_) as file,
@@ -85,12 +90,24 @@ def stream(
             copy(records, writer(format_, file), count)
 
 
-def copy(records: RecordStream, write: Write, count: int | None) -> None:
-    """Write every record, until the stream ends or `count` spooled ones are written."""
+def _show_live(session: Session, begin: Position, count: int | None, *, follow: bool) -> None:
+    told: list[LiveTable] = []
+    with session.records(begin, follow=follow, on_break=lambda line: told[0].tell(line)) as records:
+        table = LiveTable(records)
+        told.append(table)
+        with table:
+            copy(records, table.write, count, say_lost=False)
+
+
+def copy(records: RecordStream, write: Write, count: int | None, *, say_lost: bool = True) -> None:
+    """Write every record, until the stream ends or `count` spooled ones are written.
+
+    :param say_lost: also say on standard error what was lost.
+    """
     left = count
     for record in records:
         write(record)
-        if record.HasField("lost"):
+        if say_lost and record.HasField("lost"):
             _tell(describe(record, Clock()))
         if record.seq and left is not None:
             left -= 1
