@@ -83,6 +83,7 @@ class RecordStream:
         self._stream: ByteStream | None = None
         self._closed = False
         self._ending = False
+        self._gap_is_said = False
         #: Of the connection now.
         self.hello: Hello | None = None
         #: The last one that came.
@@ -195,6 +196,8 @@ class RecordStream:
         """A loss that was said is not asked for again."""
         at = self._position
         first = first_lost(lost)
+        # Count 0 from some number on: so many that nobody knows, up to the next record.
+        self._gap_is_said = bool(first) and not lost.count
         if first and (lost.run, first + lost.count) > (at.run, at.seq):
             self._position = Position(at.boot_id, lost.run, first + lost.count)
 
@@ -203,9 +206,10 @@ class RecordStream:
         if (record.run, record.seq) < (at.run, at.seq):
             return  # seen
         expected = at.seq if record.run == at.run else 1
-        if record.seq > expected:
+        if record.seq > expected and not self._gap_is_said:
             # The agent says what it lost; if it did not, the host does.
             yield _unsaid_loss(record, expected)
+        self._gap_is_said = False
         self._position = Position(at.boot_id, record.run, record.seq + 1)
         if record.HasField("lifecycle") and record.lifecycle.kind in _ENDS:
             self._ending = True

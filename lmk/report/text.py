@@ -132,6 +132,8 @@ def _lost(lost: Lost) -> str:
     }.get(lost.where, "on the way")
     first = first_lost(lost)
     which = f" ({lost.run}:{first}..{first + lost.count - 1})" if first and lost.count else ""
+    if first and not lost.count:
+        return f"nobody knows how many records lost {where} ({lost.run}:{first} and on)"
     return f"{lost.count} record{'s' if lost.count != 1 else ''} lost {where}{which}"
 
 
