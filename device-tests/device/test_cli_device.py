@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lmk command on a device: what a person types, and what a script reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lmk import build
+from lmk.build import Bundle
+from lmk.device.interface import Device
+from lmk.device.resolve import connect
+from lmk.proto.record_pb2 import Stream
+from lmk.report import kill_reports
+from lmk.session import gather_as_root
+from lmk.workload import Eater
+
+POLICY = 'name: "ours" only_uids { first: 19000 last: 19009 }\n'
+
+
+class Command:
+    """`lmk` for one device, in processes of their own."""
+
+    def __init__(self, serial: str) -> None:
+        self._environment = {**os.environ, "ANDROID_SERIAL": serial}
+        self._start = [sys.executable, "-c", "import lmk.cli; lmk.cli.main()"]
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [*self._start, *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self._start, *arguments],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return build.build()
+
+
+@pytest.fixture(scope="module")
+def command(
+    device_serial: str, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Command]:
+    """A device attached by `lmk attach --bundle`, for all tests of this module."""
+    lmk_command = Command(device_serial)
+    policy = tmp_path_factory.mktemp("policy") / "ours.textpb"
+    policy.write_text(POLICY)
+    lmk_command.run("detach")
+    said = lmk_command.run(
+        "attach", "--bundle", str(bundle.path), "--policy", str(policy), "--lease", "10m"
+    )
+    assert said == ""
+    yield lmk_command
+    lmk_command.run("detach")
+    with connect(device_serial) as device:
+        assert gather_as_root(device)[1].session is None
+
+
+def a_kill(device: Device) -> None:
+    """Make the handlers kill a process of ours."""
+    with Eater(device, 100_000, adj=900, uid=19001, floor_mb=0, name="greedy") as eater:
+        assert any(state.phase == "killed" for state in eater)
+
+
+def test_status_is_a_page_for_people_and_an_object_for_scripts(command: Command) -> None:
+    page = command.run("status")
+    for word in ("kill path in_kernel", "policy    ours", "lease", "available", "some stall"):
+        assert word in page
+    values = json.loads(command.run("status", "--json"))
+    assert values["policy"]["name"] == "ours"
+    assert 0 < values["lease_left_ms"] <= 600_000
+    assert values["sample"]["mem_total_kb"] > 0
+    assert {signal["kind"] for signal in values["signals"]} >= {"FREE_KB", "AVAILABLE_KB"}
+
+
+def test_doctor_ends_with_0_where_there_is_a_kill_path(command: Command, bundle: Bundle) -> None:
+    page = command.run("doctor", "--bundle", str(bundle.path))
+    assert "kill path: in_kernel" in page
+    values = json.loads(command.run("doctor", "--json", "--bundle", str(bundle.path)))
+    assert values["kill_path"] == "in_kernel"
+    assert values["transport"] == "direct"
+
+
+def test_a_kill_is_in_the_table_in_jsonl_and_in_a_capture(
+    command: Command, device: Device, tmp_path: Path
+) -> None:
+    a_kill(device)
+    table = command.run("stream", "--from", "start", "--no-follow")
+    assert table.startswith("TIME")
+    assert "greedy" in table
+    records = [
+        json.loads(line)
+        for line in command.run(
+            "stream", "--from", "start", "--no-follow", "--format", "jsonl"
+        ).splitlines()
+    ]
+    (kill, *_more) = [record["kill"] for record in records if "kill" in record]
+    assert kill["victim"]["uid"] == 19001
+    assert kill["victim"]["oom_score_adj"] == 900
+    capture = tmp_path / "capture.pb"
+    for _twice in range(2):
+        command.run(
+            "stream", "--from", "start", "--no-follow", "--format", "pb", "-o", str(capture)
+        )
+    assert Stream.FromString(capture.read_bytes()).record[0].HasField("hello")
+    kills = [record for record in records if "kill" in record]
+    assert len(list(kill_reports(capture))) == len(kills)
+
+
+def test_count_ends_the_stream_and_from_begins_it_at_a_record(command: Command) -> None:
+    lines = command.run(
+        "stream", "--from", "start", "--count", "1", "--format", "jsonl"
+    ).splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [0, 1]
+    hello = json.loads(lines[0])
+    run = hello["hello"]["run"]
+    lines = command.run(
+        "stream", "--from", f"{run}:1", "--count", "1", "--format", "jsonl"
+    ).splitlines()
+    assert [json.loads(line)["run"] for line in lines if json.loads(line)["seq"]] == [run]
+
+
+def test_ctrl_c_ends_a_stream_with_130_and_whole_lines(command: Command) -> None:
+    process = command.begin("stream", "--from", "start", "--format", "jsonl")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    for line in out.splitlines():
+        json.loads(line)
+
+
+def test_a_policy_is_pushed_and_shown_from_the_device(command: Command, tmp_path: Path) -> None:
+    policy = tmp_path / "next.textpb"
+    policy.write_text(POLICY.replace("ours", "next"))
+    command.run("policy", "push", str(policy))
+    serial = command._environment["ANDROID_SERIAL"]
+    assert 'name: "next"' in command.run("policy", "show", "-s", serial)
+    policy.write_text("timing { retry_ms: 99999 }")
+    command.run("policy", "push", str(policy), code=2)
+    assert 'name: "next"' in command.run("policy", "show", "-s", serial)
+
+
+def test_a_truncated_capture_of_this_device_ends_with_5(command: Command, tmp_path: Path) -> None:
+    capture = tmp_path / "capture.pb"
+    command.run("stream", "--from", "start", "--no-follow", "--format", "pb", "-o", str(capture))
+    capture.write_bytes(capture.read_bytes()[:-2])
+    command.run("report", str(capture), code=5)
+
+
+def test_an_attached_device_survives_the_host_that_attached_it(command: Command) -> None:
+    """The process that ran `lmk attach` is long gone."""
+    assert json.loads(command.run("status", "--json"))["agent_pid"] > 0
