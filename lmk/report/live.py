@@ -29,16 +29,16 @@ class LiveTable:
     def __init__(self, stream: RecordStream, console: Console | None = None) -> None:
         self._stream = stream
         self._console = console or Console(highlight=False)
+        self._clock = Clock()
+        self._kills = 0
+        self._freed_kb = 0
+        self._broken = ""
         self._live = Live(
             get_renderable=self._footer,
             console=self._console,
             refresh_per_second=_REFRESH_PER_S,
             transient=True,
         )
-        self._clock = Clock()
-        self._kills = 0
-        self._freed_kb = 0
-        self._broken = ""
 
     def __enter__(self) -> Self:
         self._console.print(Text(HEADER, style="bold"), soft_wrap=True)
