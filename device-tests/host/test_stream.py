@@ -183,6 +183,18 @@ def test_the_stream_ends_by_itself_when_the_session_says_that_it_ends(
     assert spooled(RecordStream(connect, START)) == [(1, 1), (1, 2)]
 
 
+def test_the_end_of_an_earlier_session_does_not_end_the_stream_at_the_next_break() -> None:
+    records = [lifecycle(1, Lifecycle.DETACHED), kill(1, run=2), kill(2, run=2)]
+    first = len(b"".join(map(encode_record, [hello(2, 3), records[0], heartbeat(), records[1]])))
+    agent = FakeAgent(records, iter([(first, End.RESET), (30_000, End.RESET)]))
+    stream = iter(RecordStream(agent.connect, START))
+    assert [record.seq for record, _n in zip(stream, range(6), strict=False) if record.seq] == [
+        1,
+        1,
+        2,
+    ]
+
+
 def test_a_session_that_vanished_without_a_word_is_an_error() -> None:
     answers = [whole([hello(1, 9), kill(1)])]
 

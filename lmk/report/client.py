@@ -211,8 +211,8 @@ class RecordStream:
             yield _unsaid_loss(record, expected)
         self._gap_is_said = False
         self._position = Position(at.boot_id, record.run, record.seq + 1)
-        if record.HasField("lifecycle") and record.lifecycle.kind in _ENDS:
-            self._ending = True
+        # Of an earlier run it is followed by more; only the last word is the last.
+        self._ending = record.HasField("lifecycle") and record.lifecycle.kind in _ENDS
         yield record
 
     def _reconnect(self, why: str, first_pause_s: float) -> ByteStream | None:
