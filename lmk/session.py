@@ -355,7 +355,7 @@ def _take_over(
     task: progress.Task,
 ) -> Session | None:
     """The session that runs already, with this policy and lease; None when it had to go."""
-    if file.build_id == build_id and lease_ms:
+    if file.build_id == build_id and file.kill_path != "none" and lease_ms:
         try:
             session = Session(root, file, build_id, detach_at_exit=True)
             session.set_policy(policy)
