@@ -83,16 +83,10 @@ int pins_open(struct pins *pins, const char **missing)
 		int *fd;
 		const char *path;
 	} wanted[] = {
-		{&pins->policy, "maps/policy"},
-		{&pins->counters, "maps/counters"},
-		{&pins->protected, "maps/protected"},
-		{&pins->agent, "maps/agent"},
-		{&pins->carriers, "maps/carriers"},
-		{&pins->events, "maps/events"},
-		{&pins->run, "programs/lmk_run"},
-		{&pins->status, "programs/lmk_status"},
-		{&pins->measure, "programs/lmk_measure"},
-		{&pins->self_test, "programs/lmk_self_test"},
+		{&pins->policy, "maps/policy"},	      {&pins->counters, "maps/counters"},
+		{&pins->protected, "maps/protected"}, {&pins->agent, "maps/agent"},
+		{&pins->carriers, "maps/carriers"},   {&pins->events, "maps/events"},
+		{&pins->call, "programs/lmk_call"},
 	};
 	struct bpf_map_info info;
 	char path[64];
@@ -122,8 +116,7 @@ int pins_open(struct pins *pins, const char **missing)
 void pins_close(struct pins *pins)
 {
 	int *fds[] = {&pins->policy, &pins->counters, &pins->protected,
-		      &pins->agent,  &pins->events,   &pins->run,
-		      &pins->status, &pins->measure,  &pins->self_test};
+		      &pins->agent,  &pins->events,   &pins->call};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
@@ -196,8 +189,8 @@ int bpf_dry_run(void)
 
 int bpf_stop(void)
 {
-	struct lmk_call call = {0};
-	int program = object_get(LMK_PIN_DIR "/programs/lmk_stop"), error;
+	struct lmk_call call = {.op = LMK_OP_STOP};
+	int program = object_get(LMK_PIN_DIR "/programs/lmk_call"), error;
 
 	if (program < 0)
 		return program;

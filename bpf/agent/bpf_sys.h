@@ -18,10 +18,7 @@ struct pins {
 	int carriers;
 	int events;
 	__u32 events_bytes;
-	int run;
-	int status;
-	int measure;
-	int self_test;
+	int call;
 };
 
 /* What the kernel counted for a program. */
@@ -47,7 +44,8 @@ int bpf_map_remove(int map, const void *key);
 /* `key` NULL: the first one. -ENOENT: no more. */
 int bpf_map_next(int map, const void *key, void *next);
 
-/* Runs a SYSCALL program on `call`, which comes back as the program left it. 0 or -errno. */
+/* Runs the SYSCALL program on `call` (op says what for), which comes back as the program left it. 0
+ * or -errno. */
 int bpf_run(int program, struct lmk_call *call);
 
 /* Costs of pinned programs. Returns how many, at most `max`. */

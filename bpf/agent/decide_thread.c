@@ -88,7 +88,7 @@ static void decide(struct decider *self)
 		call.swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
 		call.swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
 	}
-	error = bpf_run(self->pins->run, &call);
+	error = bpf_run(self->pins->call, &call);
 	self->decisions++;
 	self->next_run_ns = 0;
 	if (error) {

@@ -20,7 +20,7 @@
 
 /* How long after memory back a sample still tells of it. */
 #define PROMPT_NS (20 * NSEC_PER_MSEC)
-/* Runs of lmk_status while another CPU decides (tens of microseconds each). */
+/* Status calls while another CPU decides (tens of microseconds each). */
 #define SAMPLE_TRIES 20
 
 static void finish(struct follower *follower, __u32 index)
@@ -48,10 +48,10 @@ static void add_swap(struct lmk_call *call)
 static bool sample_now(struct follower *follower, struct kill *kill)
 {
 	for (int i = 0; i < SAMPLE_TRIES; i++) {
-		struct lmk_call call = {0};
+		struct lmk_call call = {.op = LMK_OP_STATUS};
 
 		add_swap(&call);
-		if (bpf_run(follower->pins->status, &call))
+		if (bpf_run(follower->pins->call, &call))
 			return false;
 		if (call.result == -EBUSY)
 			continue;
@@ -68,12 +68,13 @@ static bool sample_now(struct follower *follower, struct kill *kill)
 static void measure(struct follower *follower, struct kill *kill, bool released)
 {
 	struct lmk_call call = {
+		.op = LMK_OP_MEASURE,
 		.pid = kill->event.victim.pid,
 		.start_ns = kill->event.victim.start_ns,
 		.released = released,
 	};
 
-	if (bpf_run(follower->pins->measure, &call))
+	if (bpf_run(follower->pins->call, &call))
 		return;
 	/* -ESRCH: no such process any more, so nothing of it is left. */
 	if (call.result && call.result != -ESRCH)
@@ -228,7 +229,7 @@ void follow_end(struct follower *follower, const struct lmk_end_event *event)
 	if (event->head.type != LMK_EVENT_MEMORY_BACK)
 		return;
 	kill->mm_gone = 1;
-	/* Our own release may have been first, and lmk_measure() says so to the handlers. */
+	/* Our own release may have been first, and LMK_OP_MEASURE says so to the handlers. */
 	if (kill->memory_back != MEMORY_BACK_MRELEASE ||
 	    event->head.time_ns < kill->memory_back_ns) {
 		kill->memory_back = MEMORY_BACK_EXIT_MMAP;

@@ -27,8 +27,8 @@ static int run_self_test(const struct pins *pins, struct lmk_call *call)
 	int error;
 
 	for (int i = 0; i < BUSY_TRIES; i++) {
-		*call = (struct lmk_call){.pid = getpid()};
-		error = bpf_run(pins->self_test, call);
+		*call = (struct lmk_call){.op = LMK_OP_SELF_TEST, .pid = getpid()};
+		error = bpf_run(pins->call, call);
 		if (!error)
 			error = call->result;
 		if (error != -EBUSY)

@@ -79,14 +79,14 @@ static void add_programs(lmk_v1_Status *status)
 
 static void add_handlers(struct agent *agent, lmk_v1_Status *status, bool with_candidates)
 {
-	struct lmk_call call = {.with_candidates = with_candidates};
+	struct lmk_call call = {.op = LMK_OP_STATUS, .with_candidates = with_candidates};
 	struct sysinfo info;
 
 	if (!sysinfo(&info)) {
 		call.swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
 		call.swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
 	}
-	if (!bpf_run(agent->pins.status, &call) && !call.result) {
+	if (!bpf_run(agent->pins.call, &call) && !call.result) {
 		status->has_sample = true;
 		record_sample(&status->sample, &call.sample);
 		status->signals_count =

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * SYSCALL programs: what user space calls (BPF_PROG_TEST_RUN with a struct lmk_call). They run
- * in the caller's context and may sleep, but do not.
+ * What user space calls: BPF_PROG_TEST_RUN of `lmk_call` with a struct lmk_call. It runs in the
+ * caller's context and may sleep, but does not.
+ *
+ * One program for all, and subprograms that are not static: the verifier looks at each of those
+ * once a program, not once a path. On a slow device that is 3 s of loading against a minute.
  */
 #ifndef LMK_CALLS_BPF_H
 #define LMK_CALLS_BPF_H
@@ -30,8 +33,7 @@ static __always_inline void answer(struct lmk_call *call)
 }
 
 /* Find what is to be read, arm timer and work queue. -EBUSY: it runs already. */
-SEC("syscall")
-int lmk_init(struct lmk_call *call)
+static __always_inline int init(struct lmk_call *call)
 {
 	const struct lmk_policy *policy = current_policy();
 	int result;
@@ -44,6 +46,7 @@ int lmk_init(struct lmk_call *call)
 	/* Not a kill_id of an earlier attachment within this boot. */
 	state.last_kill_id = bpf_ktime_get_boot_ns() / LMK_MS;
 	state.interval_ms = policy->timing_pressure_interval_ms;
+	find_symbols();
 	result = find_percpu_offsets();
 	if (!result)
 		result = find_nodes();
@@ -58,8 +61,7 @@ int lmk_init(struct lmk_call *call)
 }
 
 /* Before the pins are removed: no tick and no decision after this. */
-SEC("syscall")
-int lmk_stop(struct lmk_call *call)
+static __always_inline int stop(struct lmk_call *call)
 {
 	__u32 zero = 0;
 	struct level_timer *element = bpf_map_lookup_elem(&level_timers, &zero);
@@ -75,8 +77,7 @@ int lmk_stop(struct lmk_call *call)
 }
 
 /* One decision, and the kill that follows from it. */
-SEC("syscall")
-int lmk_run(struct lmk_call *call)
+static __always_inline int run_now(struct lmk_call *call)
 {
 	int outcome = LMK_OUT_CLAIMED;
 	__u64 token;
@@ -106,8 +107,7 @@ int lmk_run(struct lmk_call *call)
 }
 
 /* Sample, verdict and, if asked, who would be next; kills nobody. result -EBUSY: try again. */
-SEC("syscall")
-int lmk_status(struct lmk_call *call)
+static __always_inline int status(struct lmk_call *call)
 {
 	const struct lmk_policy *policy = current_policy();
 	__u64 token;
@@ -138,7 +138,7 @@ int lmk_status(struct lmk_call *call)
 }
 
 /* kills[] index of this process, or KILLS. */
-static __noinline int kill_index(__s32 pid, __u64 start_ns)
+__noinline int kill_index(__s32 pid, __u64 start_ns)
 {
 	__u32 i;
 
@@ -156,8 +156,7 @@ static __noinline int kill_index(__s32 pid, __u64 start_ns)
  * loses its mm long before the memory is free, so that of a kill is remembered. With
  * `released` (process_mrelease(2) returned 0) the gate is opened as well.
  */
-SEC("syscall")
-int lmk_measure(struct lmk_call *call)
+static __always_inline int measure(struct lmk_call *call)
 {
 	__u32 index = (__u32)kill_index(call->pid, call->start_ns);
 	struct lmk_process process = {};
@@ -195,8 +194,7 @@ int lmk_measure(struct lmk_call *call)
  * The whole pick path, with signal 0 against call->pid: result is what the kill call said.
  * Then the same question to each carrier; the answers arrive in the map `carriers`.
  */
-SEC("syscall")
-int lmk_self_test(struct lmk_call *call)
+static __always_inline int self_test(struct lmk_call *call)
 {
 	struct task_struct *task;
 	__u64 token;
@@ -235,6 +233,27 @@ int lmk_self_test(struct lmk_call *call)
 		test->schedule_result =
 			i == LMK_DEFER_WORKQUEUE ? start_work() : start_task_work(i);
 	}
+	return 0;
+}
+
+SEC("syscall")
+int lmk_call(struct lmk_call *call)
+{
+	switch (call->op) {
+	case LMK_OP_RUN:
+		return run_now(call);
+	case LMK_OP_STATUS:
+		return status(call);
+	case LMK_OP_MEASURE:
+		return measure(call);
+	case LMK_OP_SELF_TEST:
+		return self_test(call);
+	case LMK_OP_INIT:
+		return init(call);
+	case LMK_OP_STOP:
+		return stop(call);
+	}
+	call->result = -EINVAL;
 	return 0;
 }
 

@@ -3,7 +3,7 @@
  * Handing a decision from the timer (softirq) to a context that may send a signal and take a
  * millisecond: a work queue (bpf_wq, 6.10) or task work on a user task (bpf_task_work, 6.18).
  *
- * Which of them may really send is found by lmk_self_test, never by the name of the ABI: on
+ * Which of them may really send is found by the self-test, never by the name of the ABI: on
  * x86 bpf_send_signal_task() wants current->mm to be the loaded one (nmi_uaccess_okay()), so a
  * kworker gets -EPERM there; on arm64 it gets 0.
  */
@@ -153,18 +153,21 @@ static __always_inline int hand_to(__u32 deferral, __u64 now)
 	return result;
 }
 
-/* Task work is one mechanism: what pid 1 can carry, the agent's thread can. */
-static __noinline int hand_over(void)
+/*
+ * The agent's thread first: it is SCHED_FIFO, while a kworker waits its turn among the tasks
+ * that cause the pressure. Task work is one mechanism: what pid 1 can carry, the agent can.
+ */
+__noinline int hand_over(void)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct lmk_counters *all;
 
-	if (carrier_works(LMK_DEFER_WORKQUEUE) && !hand_to(LMK_DEFER_WORKQUEUE, now))
-		return 0;
 	if (carrier_works(LMK_DEFER_AGENT) || carrier_works(LMK_DEFER_INIT)) {
 		if (!hand_to(LMK_DEFER_AGENT, now))
 			return 0;
 	}
+	if (carrier_works(LMK_DEFER_WORKQUEUE) && !hand_to(LMK_DEFER_WORKQUEUE, now))
+		return 0;
 	if (carrier_works(LMK_DEFER_INIT) && !hand_to(LMK_DEFER_INIT, now))
 		return 0;
 	all = current_counters();

@@ -36,7 +36,7 @@ static __always_inline void bar(__u64 mm)
 }
 
 /* Files run.probe among the best KEEP, in order. */
-static __noinline int keep_probe(void)
+__noinline int keep_probe(void)
 {
 	__u32 kept = run.kept < KEEP ? run.kept : KEEP;
 	__u32 place = kept, free, i;
@@ -99,7 +99,7 @@ static __always_inline void consider(const struct lmk_policy *policy, struct tas
 	keep_probe();
 }
 
-static __noinline int walk(__s32 floor)
+__noinline int walk(__s32 floor)
 {
 	const struct lmk_policy *policy = current_policy();
 	struct task_struct *leader;
@@ -144,7 +144,7 @@ static __always_inline void count_refusals(void)
 }
 
 /* Fills run.slot and run.order; returns how many there are. */
-static __noinline int choose(__s32 floor)
+__noinline int choose(__s32 floor)
 {
 	run.barred = 0;
 	walk(floor);
@@ -155,20 +155,20 @@ static __noinline int choose(__s32 floor)
 }
 
 /* Other processes with this mm, into run.sharer_tid; more than fit, or a surprise: negative. */
-static __noinline int find_sharers(__u64 mm, __s32 but_pid)
+__noinline int find_sharers(__u64 mm, __s32 but_pid)
 {
 	struct task_struct *leader;
 	int failed = 0;
 
 	run.sharers = 0;
 	bpf_for_each (task, leader, NULL, BPF_TASK_ITER_ALL_PROCS) {
-		__u64 its_mm = (__u64)leader->mm;
+		__u64 its_mm = mm_of(leader);
 		__s32 tid = leader->pid;
 
 		if (leader->flags & PF_KTHREAD || leader->tgid == but_pid)
 			continue;
 		if (!its_mm || leader->flags & PF_EXITING)
-			tid = find_live_thread((__u64)leader->signal, &its_mm);
+			tid = find_live_thread(signal_of(leader), &its_mm);
 		if (its_mm != mm || !tid)
 			continue;
 		if (run.sharers >= LMK_SHARERS_MAX) {

@@ -82,7 +82,7 @@ static __always_inline void note_seen(const struct lmk_sample *sample, __u32 rea
 }
 
 /* Fills run.event.{sample,verdict}, and state.gate_state. 0 or -errno. */
-static __noinline int sense_and_judge(void)
+__noinline int sense_and_judge(void)
 {
 	const struct lmk_policy *policy = current_policy();
 	struct lmk_counters *all = current_counters();
@@ -101,7 +101,7 @@ static __noinline int sense_and_judge(void)
 	/* The host's checks refuse this too; a map written by hand must not get round them. */
 	if (verdict->floor < 0 && !policy->allow_negative_floor)
 		verdict->floor = 0;
-	state.gate_state = (__u32)gate_now(policy, sample->time_ns);
+	state.gate_state = (__u32)gate_now(sample->time_ns);
 	note_pressure(policy, sample, verdict->reason, state.gate_state);
 	note_seen(sample, verdict->reason, state.gate_state);
 	state.last = *sample;
@@ -110,7 +110,7 @@ static __noinline int sense_and_judge(void)
 }
 
 /* The best after the victim (from `first` on), into the event. */
-static __noinline int fill_candidates(__u32 first)
+__noinline int fill_candidates(__u32 first)
 {
 	__u32 i, filled = 0;
 
@@ -142,9 +142,8 @@ static __always_inline void finish_report(__u32 carrier)
 }
 
 /* The best that can be killed. enum lmk_outcome; each candidate passed over is counted. */
-static __noinline int try_candidates(void)
+__noinline int try_candidates(void)
 {
-	const struct lmk_policy *policy = current_policy();
 	int outcome = LMK_OUT_NO_VICTIM;
 	__u32 i;
 
@@ -152,7 +151,7 @@ static __noinline int try_candidates(void)
 		if (i >= run.kept)
 			break;
 		run.event.victim = run.slot[run.order[i & 7] & 7];
-		outcome = kill_victim(policy, run.event.verdict.floor);
+		outcome = kill_victim(run.event.verdict.floor);
 		if (outcome == LMK_OUT_REFUSED || outcome == LMK_OUT_STALE) {
 			count_outcome((__u32)outcome);
 			outcome = LMK_OUT_NO_VICTIM;
@@ -169,7 +168,7 @@ static __noinline int try_candidates(void)
  * The place in the ring is taken before the signal: a victim that exits at once on another CPU
  * must not be reported as gone before it is reported as killed.
  */
-static __noinline int kill_best(__u32 carrier)
+__noinline int kill_best(__u32 carrier)
 {
 	struct lmk_counters *all = current_counters();
 	struct lmk_kill_event *place = bpf_ringbuf_reserve(&events, sizeof(*place), 0);
@@ -191,7 +190,7 @@ static __noinline int kill_best(__u32 carrier)
 }
 
 /* Under the claim. enum lmk_outcome, not yet counted. */
-static __noinline int decide(__u32 carrier)
+__noinline int decide(__u32 carrier)
 {
 	int outcome;
 
@@ -216,7 +215,7 @@ static __noinline int decide(__u32 carrier)
 }
 
 /* From any context that may send a signal. */
-static __noinline int run_decision(__u32 carrier)
+__noinline int run_decision(__u32 carrier)
 {
 	int outcome = LMK_OUT_CLAIMED;
 	__u64 token;

@@ -30,7 +30,7 @@ int BPF_PROG(lmk_on_exit, struct task_struct *task)
 			continue;
 		if (all)
 			count(&all->exits_seen);
-		emit_end(kill->kill_id, LMK_EVENT_EXITED, 0);
+		emit_follow_up(kill->kill_id, LMK_EVENT_EXITED, 0, false);
 	}
 	return 0;
 }
@@ -39,7 +39,8 @@ int BPF_PROG(lmk_on_exit, struct task_struct *task)
 SEC("tp_btf/exit_mmap")
 int BPF_PROG(lmk_on_exit_mmap, struct mm_struct *mm)
 {
-	__u64 rss[NR_MM_COUNTERS] = {}, left;
+	struct rss rss = {};
+	__u64 left;
 	__u32 i;
 
 	bpf_for (i, 0, KILLS) {
@@ -52,8 +53,10 @@ int BPF_PROG(lmk_on_exit_mmap, struct mm_struct *mm)
 			continue;
 		if (all)
 			count(&all->mm_exits_seen);
-		read_rss((__u64)mm, rss);
-		left = (rss[MM_FILEPAGES] + rss[MM_ANONPAGES] + rss[MM_SWAPENTS]) * page_kb;
+		read_rss(kill->mm, &rss);
+		left = (rss.pages[MM_FILEPAGES] + rss.pages[MM_ANONPAGES] +
+			rss.pages[MM_SWAPENTS]) *
+		       page_kb;
 		emit_end(kill->kill_id, LMK_EVENT_MEMORY_BACK, left);
 	}
 	return 0;

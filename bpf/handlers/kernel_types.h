@@ -205,9 +205,6 @@ enum { BPF_TASK_ITER_ALL_PROCS = 0 };
 /* Variables of the kernel. Typed ones work whatever kptr_restrict says. */
 extern const struct psi_group_cpu system_group_pcpu __ksym __weak;
 extern const struct rq runqueues __ksym __weak;
-extern const void node_data __ksym __weak;
-extern const void nr_swap_pages __ksym __weak;
-extern const void total_swap_pages __ksym __weak;
 
 /* Kernel functions; the file that uses one says since when it exists. */
 extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym __weak;

@@ -17,8 +17,11 @@ static __always_inline struct lmk_pending *kill_of(__u64 id)
 	return &kills[id & (KILLS - 1)];
 }
 
-/* Reserves, fills and sends what follows on a kill. May be called without the claim. */
-static __noinline int emit_end(__u64 id, __u32 type, __u64 left_kb)
+/*
+ * Reserves, fills and sends what follows on a kill. May be called without the claim. Without
+ * a sample the event is about its time alone.
+ */
+static __always_inline int emit_follow_up(__u64 id, __u32 type, __u64 left_kb, bool with_sample)
 {
 	const struct lmk_pending *kill = kill_of(id);
 	struct lmk_counters *all = current_counters();
@@ -30,7 +33,10 @@ static __noinline int emit_end(__u64 id, __u32 type, __u64 left_kb)
 			count(&all->ring_lost);
 		return 0;
 	}
-	sense_memory(&event->sample);
+	if (with_sample)
+		sense_memory(&event->sample);
+	else
+		__builtin_memset(&event->sample, 0, sizeof(event->sample));
 	event->sample.psi_some_total_us = state.last.psi_some_total_us;
 	event->sample.psi_full_total_us = state.last.psi_full_total_us;
 	event->sample.psi_some_window_us = state.last.psi_some_window_us;
@@ -47,6 +53,11 @@ static __noinline int emit_end(__u64 id, __u32 type, __u64 left_kb)
 	return 0;
 }
 
+__noinline int emit_end(__u64 id, __u32 type, __u64 left_kb)
+{
+	return emit_follow_up(id, type, left_kb, true);
+}
+
 /* Atomic: the first who says so wins, and opens the gate if it was this kill's. */
 static __always_inline bool memory_is_back(struct lmk_pending *kill, __u64 now)
 {
@@ -60,7 +71,7 @@ static __always_inline bool memory_is_back(struct lmk_pending *kill, __u64 now)
 
 enum victim_state { VICTIM_ALIVE, VICTIM_EXITING, VICTIM_GONE };
 
-static __noinline int victim_state(__u64 id)
+__noinline int victim_state(__u64 id)
 {
 	const struct lmk_pending *kill = kill_of(id);
 	struct task_struct *leader = bpf_task_from_pid(kill->pid);
@@ -82,8 +93,9 @@ static __noinline int victim_state(__u64 id)
  * enum lmk_gate. Where the victim is gone altogether its memory is back, even if the event
  * that says so was missed.
  */
-static __noinline int gate_now(const struct lmk_policy *policy, __u64 now)
+__noinline int gate_now(__u64 now)
 {
+	const struct lmk_policy *policy = current_policy();
 	__u64 id = state.gate;
 	struct lmk_pending *kill = kill_of(id);
 	__u32 gate, dry, at;
@@ -114,7 +126,7 @@ static __noinline int gate_now(const struct lmk_policy *policy, __u64 now)
 }
 
 /* 0 or -errno; the target is who it was when it was chosen, or -ESTALE. */
-static __noinline int send_signal(__s32 tid, __s32 pid, __u64 start_ns, int sig)
+__noinline int send_signal(__s32 tid, __s32 pid, __u64 start_ns, int sig)
 {
 	struct task_struct *task = bpf_task_from_pid(tid);
 	int result;
@@ -130,7 +142,7 @@ static __noinline int send_signal(__s32 tid, __s32 pid, __u64 start_ns, int sig)
 }
 
 /* A process that shares the victim's memory; one that meanwhile left it (exec) is let be. */
-static __noinline int send_to_sharer(__s32 tid, __u64 mm)
+__noinline int send_to_sharer(__s32 tid, __u64 mm)
 {
 	struct task_struct *task = bpf_task_from_pid(tid);
 	int result = 0;
@@ -143,7 +155,7 @@ static __noinline int send_to_sharer(__s32 tid, __u64 mm)
 	return result;
 }
 
-static __noinline int signal_sharers(__u64 mm)
+__noinline int signal_sharers(__u64 mm)
 {
 	__u32 i;
 
@@ -156,13 +168,14 @@ static __noinline int signal_sharers(__u64 mm)
 }
 
 /* The chosen process just before the kill: still the same, still one that may die? */
-static __noinline int check_again(const struct lmk_process *victim, __s32 floor)
+__noinline int check_again(__s32 floor)
 {
+	const struct lmk_process *victim = &run.event.victim;
 	const struct lmk_policy *policy = current_policy();
 	struct task_struct *leader;
 	int result = 0;
 
-	if (!victim || !policy)
+	if (!policy)
 		return -EINVAL;
 	leader = bpf_task_from_pid(victim->pid);
 	if (!leader)
@@ -197,8 +210,9 @@ static __always_inline void note_kill(__u64 id, const struct lmk_process *victim
 }
 
 /* Kills run.event.victim; enum lmk_outcome. */
-static __noinline int kill_victim(const struct lmk_policy *policy, __s32 floor)
+__noinline int kill_victim(__s32 floor)
 {
+	const struct lmk_policy *policy = current_policy();
 	struct lmk_process *victim = &run.event.victim;
 	__u64 id = state.last_kill_id + 1, now;
 	struct lmk_pending *kill = kill_of(id);
@@ -213,7 +227,7 @@ static __noinline int kill_victim(const struct lmk_policy *policy, __s32 floor)
 		run.refusals[LMK_REFUSE_SHARER]++;
 		return LMK_OUT_REFUSED;
 	}
-	result = check_again(victim, floor);
+	result = check_again(floor);
 	if (result)
 		return LMK_OUT_STALE;
 	now = bpf_ktime_get_boot_ns();
@@ -248,7 +262,7 @@ static __noinline int kill_victim(const struct lmk_policy *policy, __s32 floor)
 }
 
 /* Nobody of the victim's threads has begun to exit in retry_ms: the same again. */
-static __noinline int retry_kill(void)
+__noinline int retry_kill(void)
 {
 	__u64 id = state.gate;
 	struct lmk_pending *kill = kill_of(id);

@@ -13,7 +13,7 @@
 #define CLAIMED_INTERVAL_MS 1
 
 /* Whether the verdict calls for a carrier. */
-static __noinline int look(void)
+__noinline int look(void)
 {
 	if (sense_and_judge()) {
 		count_outcome(LMK_OUT_ERROR);
@@ -42,9 +42,10 @@ static int on_tick(void *map, int *key, struct level_timer *element)
 	token = take_claim();
 	if (token) {
 		/* The agent or a reclaiming task looked just now: no need to look twice. */
-		if (bpf_ktime_get_boot_ns() - state.last_sample_ns >
-		    (__u64)state.interval_ms * LMK_MS / 2)
+		if (state.look_now || bpf_ktime_get_boot_ns() - state.last_sample_ns >
+					      (__u64)state.interval_ms * LMK_MS / 2)
 			due = look();
+		state.look_now = 0;
 		interval_ms = state.interval_ms;
 		drop_claim(token);
 	} else {

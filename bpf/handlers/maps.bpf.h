@@ -138,7 +138,8 @@ struct {
 	__u32 under_pressure;
 	__u32 interval_ms;		     /* until the next look, as of the last sample */
 	__u32 gate_state;		     /* enum lmk_gate, as of the last sample */
-	__u32 running;			     /* between lmk_init and lmk_stop */
+	__u32 look_now;			     /* a task woke kswapd: the timer looks anew */
+	__u32 running;			     /* between LMK_OP_INIT and LMK_OP_STOP */
 	__s32 direct_reclaimers;	     /* atomic */
 	__s32 self_test_pid;		     /* target of the carriers' self-test */
 	__u64 handed_over_ns[LMK_DEFER_MAX]; /* work given and not yet run, 0: none; atomic */

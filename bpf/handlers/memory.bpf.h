@@ -3,7 +3,7 @@
  * Memory of the whole device, read from the kernel's own zones and nodes. Runs in any context.
  *
  * Nothing here needs kallsyms, which kptr_restrict=2 hides: the nodes are found through the
- * memory cgroup of the task that runs lmk_init, and per-CPU offsets by subtracting a typed
+ * memory cgroup of the task that starts the handlers, and per-CPU offsets by subtracting a typed
  * per-CPU symbol from its own address on that CPU. Figures are the kernel's global counters
  * without the CPUs' pending parts, as in /proc/meminfo.
  */
@@ -14,6 +14,17 @@
 
 /* Swap figures the agent passed are believed for this long. */
 #define SWAP_FRESH_NS (10 * 1000 * LMK_MS)
+
+/*
+ * Addresses of variables that BTF does not describe; 0: hidden by kptr_restrict=2, or not there.
+ * Asked of the kernel in lmk_call: as untyped ksyms, libbpf would read all of /proc/kallsyms for
+ * them, a second or more on a slow device.
+ */
+struct {
+	__u64 node_data;
+	__u64 nr_swap_pages;
+	__u64 total_swap_pages;
+} symbols;
 
 __u64 nodes[LMK_NODES_MAX];
 __u64 percpu_offset[LMK_CPUS_MAX];
@@ -41,7 +52,26 @@ static __always_inline __u64 node_stat(__u64 node, __u32 item)
 	       page_kb;
 }
 
-static __noinline int find_nodes(void)
+static __always_inline __u64 address_of(const char *name, int size)
+{
+	__u64 address = 0;
+
+	return bpf_kallsyms_lookup_name(name, size, 0, &address) ? 0 : address;
+}
+
+/* SYSCALL programs only. */
+static __always_inline void find_symbols(void)
+{
+	static const char node_data[] = "node_data";
+	static const char nr_swap_pages[] = "nr_swap_pages";
+	static const char total_swap_pages[] = "total_swap_pages";
+
+	symbols.node_data = address_of(node_data, sizeof(node_data));
+	symbols.nr_swap_pages = address_of(nr_swap_pages, sizeof(nr_swap_pages));
+	symbols.total_swap_pages = address_of(total_swap_pages, sizeof(total_swap_pages));
+}
+
+__noinline int find_nodes(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 css = 0, per_node;
@@ -66,8 +96,8 @@ static __noinline int find_nodes(void)
 					bpf_core_field_offset(struct mem_cgroup_per_node, lruvec) +
 					bpf_core_field_offset(struct lruvec, pgdat));
 		}
-		if (!node && &node_data)
-			node = read_u64((__u64)&node_data + 8 * i);
+		if (!node && symbols.node_data)
+			node = read_u64(symbols.node_data + 8 * i);
 		nodes[i & (LMK_NODES_MAX - 1)] = node;
 	}
 	/* A counter in the loop would keep the verifier from seeing that it repeats itself. */
@@ -75,7 +105,7 @@ static __noinline int find_nodes(void)
 }
 
 /* Privileged programs may subtract pointers; the result is the kernel's __per_cpu_offset. */
-static __noinline int find_percpu_offsets(void)
+__noinline int find_percpu_offsets(void)
 {
 	__u32 cpu;
 
@@ -94,10 +124,12 @@ static __noinline int find_percpu_offsets(void)
 }
 
 /* Sums of /proc/zoneinfo over the populated zones of one node. */
-static __always_inline void add_zones(struct lmk_sample *sample, __u64 node)
+__noinline int add_zones(struct lmk_sample *sample, __u64 node)
 {
 	__u32 i;
 
+	if (!sample)
+		return -EINVAL;
 	bpf_for (i, 0, bpf_core_enum_value(enum zone_type, __MAX_NR_ZONES)) {
 		__u64 zone = node + bpf_core_field_offset(struct pglist_data, node_zones) +
 			     i * (__u64)bpf_core_type_size(struct zone);
@@ -121,6 +153,7 @@ static __always_inline void add_zones(struct lmk_sample *sample, __u64 node)
 				     8 * bpf_core_enum_value(enum zone_stat_item, NR_FREE_PAGES)) *
 			page_kb;
 	}
+	return 0;
 }
 
 /* si_mem_available() of mm/show_mem.c. */
@@ -140,9 +173,9 @@ static __always_inline __u64 available_kb(const struct lmk_sample *sample, __u64
 
 static __always_inline void sense_swap(struct lmk_sample *sample)
 {
-	if (&nr_swap_pages && &total_swap_pages) {
-		sample->swap_total_kb = read_counter((__u64)&total_swap_pages) * page_kb;
-		sample->swap_free_kb = read_counter((__u64)&nr_swap_pages) * page_kb;
+	if (symbols.nr_swap_pages && symbols.total_swap_pages) {
+		sample->swap_total_kb = read_counter(symbols.total_swap_pages) * page_kb;
+		sample->swap_free_kb = read_counter(symbols.nr_swap_pages) * page_kb;
 		sample->known |= LMK_KNOWN_SWAP;
 	} else if (state.swap_ns && sample->time_ns - state.swap_ns < SWAP_FRESH_NS) {
 		sample->swap_total_kb = state.swap_total_kb;
@@ -152,7 +185,7 @@ static __always_inline void sense_swap(struct lmk_sample *sample)
 }
 
 /* Everything of the sample but PSI. Changes no shared state: callable without the claim. */
-static __noinline int sense_memory(struct lmk_sample *sample)
+__noinline int sense_memory(struct lmk_sample *sample)
 {
 	__u64 reserve_kb = 0, misc_kb = 0;
 	__u32 i;

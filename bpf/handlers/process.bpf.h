@@ -22,12 +22,14 @@ static __always_inline struct task_struct *thread_of(struct list_head *node)
  * The first thread that is not exiting and has an mm: the leader may have called pthread_exit()
  * while the process lives on, and a signal to an exiting task is refused.
  */
-static __noinline int find_live_thread(__u64 signal, __u64 *mm)
+__noinline int find_live_thread(__u64 signal, __u64 *mm)
 {
 	__u64 head = signal + bpf_core_field_offset(struct signal_struct, thread_head);
 	__u64 node = read_u64(head);
 	__u32 i;
 
+	if (!mm)
+		return 0;
 	bpf_for (i, 0, THREADS_MAX) {
 		struct task_struct *thread = thread_of((struct list_head *)node);
 		__u32 flags;
@@ -42,6 +44,17 @@ static __noinline int find_live_thread(__u64 signal, __u64 *mm)
 	}
 	*mm = 0;
 	return 0;
+}
+
+/* A task's pointers as plain numbers: a subprogram that is verified once takes no others. */
+static __always_inline __u64 signal_of(const struct task_struct *task)
+{
+	return (__u64)BPF_CORE_READ(task, signal);
+}
+
+static __always_inline __u64 mm_of(const struct task_struct *task)
+{
+	return (__u64)BPF_CORE_READ(task, mm);
 }
 
 static __always_inline bool is_protected(__s32 pid, __u64 start_ns)
@@ -70,7 +83,7 @@ static __always_inline bool is_given_up(__s32 pid, __u64 start_ns)
 static __always_inline void read_identity(struct task_struct *leader, struct lmk_process *process)
 {
 	struct signal_struct *signal = leader->signal;
-	__u64 mm = (__u64)leader->mm;
+	__u64 mm = mm_of(leader);
 	__u32 users;
 	int live = signal->live.counter;
 
@@ -93,7 +106,7 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 	    signal->shared_pending.signal.sig[0] & (1UL << (SIGKILL - 1)))
 		process->flags |= LMK_PROC_DYING;
 	if ((!mm || leader->flags & PF_EXITING) && !(process->flags & LMK_PROC_DYING))
-		process->tid = find_live_thread((__u64)signal, &mm);
+		process->tid = find_live_thread(signal_of(leader), &mm);
 	if (!mm || !process->tid)
 		process->flags |= LMK_PROC_NO_MM;
 	process->mm = mm;
@@ -108,8 +121,13 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 		process->flags |= LMK_PROC_SHARED_MM;
 }
 
+/* Pages, by the kernel's MM_* index. */
+struct rss {
+	__u64 pages[NR_MM_COUNTERS];
+};
+
 /* Exact, as /proc/PID/status: the shared count plus what each CPU has not folded in yet. */
-static __noinline int read_rss(__u64 mm, __u64 *rss)
+__noinline int read_rss(__u64 mm, struct rss *rss)
 {
 	__u64 base = mm + bpf_core_field_offset(struct mm_struct, rss_stat);
 	__u32 size = bpf_core_type_size(struct percpu_counter);
@@ -119,8 +137,8 @@ static __noinline int read_rss(__u64 mm, __u64 *rss)
 	if (!rss)
 		return -EINVAL;
 	for (__u32 i = 0; i < NR_MM_COUNTERS; i++) {
-		rss[i] = read_u64(base + i * size +
-				  bpf_core_field_offset(struct percpu_counter, count));
+		rss->pages[i] = read_u64(base + i * size +
+					 bpf_core_field_offset(struct percpu_counter, count));
 		parts[i] = read_u64(base + i * size +
 				    bpf_core_field_offset(struct percpu_counter, counters));
 	}
@@ -135,31 +153,32 @@ static __noinline int read_rss(__u64 mm, __u64 *rss)
 
 			bpf_probe_read_kernel(&part, sizeof(part),
 					      (const void *)(parts[i] + offset));
-			rss[i] += (__u64)(__s64)part;
+			rss->pages[i] += (__u64)(__s64)part;
 		}
 	}
 	for (__u32 i = 0; i < NR_MM_COUNTERS; i++) {
-		if ((__s64)rss[i] < 0)
-			rss[i] = 0;
+		if ((__s64)rss->pages[i] < 0)
+			rss->pages[i] = 0;
 	}
 	return 0;
 }
 
 static __always_inline void read_memory(struct lmk_process *process)
 {
-	__u64 rss[NR_MM_COUNTERS] = {}, mm = process->mm;
+	__u64 mm = process->mm;
+	struct rss rss = {};
 
-	read_rss(mm, rss);
-	process->file_kb = rss[MM_FILEPAGES] * page_kb;
-	process->anon_kb = rss[MM_ANONPAGES] * page_kb;
-	process->swap_kb = rss[MM_SWAPENTS] * page_kb;
-	process->shmem_kb = rss[MM_SHMEMPAGES] * page_kb;
+	read_rss(mm, &rss);
+	process->file_kb = rss.pages[MM_FILEPAGES] * page_kb;
+	process->anon_kb = rss.pages[MM_ANONPAGES] * page_kb;
+	process->swap_kb = rss.pages[MM_SWAPENTS] * page_kb;
+	process->shmem_kb = rss.pages[MM_SHMEMPAGES] * page_kb;
 	process->pgtables_kb =
 		read_counter(mm + bpf_core_field_offset(struct mm_struct, pgtables_bytes)) >> 10;
 }
 
 /* What only a report needs: comm, and page faults over all threads (/proc/PID/stat 10, 12). */
-static __noinline int read_story(struct lmk_process *process)
+__noinline int read_story(struct lmk_process *process)
 {
 	struct task_struct *leader;
 	__u64 signal, head, node;

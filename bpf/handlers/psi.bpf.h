@@ -87,9 +87,15 @@ static __always_inline void psi_read(const struct psi_group_cpu *cpu, struct psi
 	}
 }
 
-static __always_inline void psi_add_cpu(__u32 index, __u64 now, const struct psi_group_cpu *cpu,
-					struct lmk_psi_sum *fine, struct lmk_psi_sum *period)
+struct psi_sums {
+	struct lmk_psi_sum fine;   /* since the last look */
+	struct lmk_psi_sum period; /* since the period began */
+};
+
+/* Adds what one CPU stalled since the last look. Above 0: there is no such CPU. */
+__noinline int psi_add_cpu(__u32 index, __u64 now, struct psi_sums *sums)
 {
+	const struct psi_group_cpu *cpu = bpf_per_cpu_ptr(&system_group_pcpu, index);
 	__u32 some_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_MEM_SOME);
 	__u32 full_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_MEM_FULL);
 	__u32 idle_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_NONIDLE);
@@ -98,6 +104,10 @@ static __always_inline void psi_add_cpu(__u32 index, __u64 now, const struct psi
 	struct psi_read read = {};
 	__u32 going_on;
 
+	if (!cpu)
+		return 1;
+	if (!sums)
+		return -EINVAL;
 	psi_read(cpu, &read);
 	going_on = now > read.start ? (__u32)(now - read.start) : 0;
 	if (read.mask & (1U << (some_i & 31))) {
@@ -111,12 +121,12 @@ static __always_inline void psi_add_cpu(__u32 index, __u64 now, const struct psi
 		last->some = read.times[some_i & 7];
 		last->full = read.times[full_i & 7];
 		last->nonidle = read.times[idle_i & 7];
-		return;
+		return 0;
 	}
 	delta.some = psi_step(&last->some, read.times[some_i & 7]);
 	delta.full = psi_step(&last->full, read.times[full_i & 7]);
 	delta.nonidle = psi_step(&last->nonidle, read.times[idle_i & 7]);
-	lmk_psi_add(fine, &delta);
+	lmk_psi_add(&sums->fine, &delta);
 	if (last->period != psi.period) {
 		__builtin_memset(&last->sum, 0, sizeof(last->sum));
 		last->period = psi.period;
@@ -124,13 +134,14 @@ static __always_inline void psi_add_cpu(__u32 index, __u64 now, const struct psi
 	last->sum.some += delta.some;
 	last->sum.full += delta.full;
 	last->sum.nonidle += delta.nonidle;
-	lmk_psi_add(period, &last->sum);
+	lmk_psi_add(&sums->period, &last->sum);
+	return 0;
 }
 
-static __noinline int sense_psi(struct lmk_sample *sample)
+__noinline int sense_psi(struct lmk_sample *sample)
 {
 	const struct lmk_policy *policy = current_policy();
-	struct lmk_psi_sum fine = {}, period = {};
+	struct psi_sums sums = {};
 	__u64 now, some_ns, full_ns;
 	__u32 index;
 
@@ -140,20 +151,17 @@ static __noinline int sense_psi(struct lmk_sample *sample)
 		return -ENOENT;
 	now = sched_clock_now();
 	bpf_for (index, 0, LMK_CPUS_MAX) {
-		const struct psi_group_cpu *cpu = bpf_per_cpu_ptr(&system_group_pcpu, index);
-
-		if (!cpu)
+		if (psi_add_cpu(index, now, &sums))
 			break;
-		psi_add_cpu(index, now, cpu, &fine, &period);
 	}
 	if (!psi.primed) {
 		psi.primed = 1;
 		psi.period_start_ns = now;
 	}
-	psi.some_ns += lmk_psi_some_ns(&fine);
-	psi.full_ns += lmk_psi_full_ns(&fine);
-	some_ns = psi.past_some_ns + lmk_psi_some_ns(&period);
-	full_ns = psi.past_full_ns + lmk_psi_full_ns(&period);
+	psi.some_ns += lmk_psi_some_ns(&sums.fine);
+	psi.full_ns += lmk_psi_full_ns(&sums.fine);
+	some_ns = psi.past_some_ns + lmk_psi_some_ns(&sums.period);
+	full_ns = psi.past_full_ns + lmk_psi_full_ns(&sums.period);
 	if (now - psi.period_start_ns >= PSI_PERIOD_NS) {
 		psi.period++;
 		psi.period_start_ns = now;

@@ -28,11 +28,29 @@ static __always_inline int decide_in_task(void)
 }
 
 /*
- * Allocations from interrupts pass here too, with any task as current. Only one that may
+ * The early word, before anybody stalls: the level timer looks at once. The loader takes this
+ * program or, where timers may not be used, the next.
+ */
+SEC("tp_btf/mm_vmscan_wakeup_kswapd")
+int BPF_PROG(lmk_on_wakeup_kswapd)
+{
+	__u32 zero = 0;
+	struct level_timer *element = bpf_map_lookup_elem(&level_timers, &zero);
+
+	if (!element || !state.running ||
+	    bpf_ktime_get_boot_ns() - state.last_sample_ns < RECLAIM_LOOK_NS)
+		return 0;
+	state.look_now = 1;
+	bpf_timer_start(&element->timer, 0, 0);
+	return 0;
+}
+
+/*
+ * In place. Allocations from interrupts come with any task as current. Only one that may
  * reclaim directly (__GFP_DIRECT_RECLAIM) may sleep: a task, with interrupts on.
  */
 SEC("tp_btf/mm_vmscan_wakeup_kswapd")
-int BPF_PROG(lmk_on_wakeup_kswapd, int nid, int zid, int order, __u32 gfp_flags)
+int BPF_PROG(lmk_in_wakeup_kswapd, int nid, int zid, int order, __u32 gfp_flags)
 {
 	if (!(gfp_flags & (1U << (gfp_direct_reclaim_bit & 31))))
 		return 0;

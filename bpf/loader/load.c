@@ -174,8 +174,11 @@ static int set_knobs(struct bpf_object *object, const struct knobs *knobs)
 /* ---- loading ---- */
 
 /* A tracepoint that the kernel lacks costs its program, not the load. */
-static void select_programs(struct bpf_object *object, const struct btf *btf)
+static void select_programs(struct bpf_object *object, const struct btf *btf,
+			    const struct knobs *knobs)
 {
+	/* The task that wakes kswapd has the timer look; without a timer it decides in place. */
+	const char *unused = knobs->use_timer ? "lmk_in_wakeup_kswapd" : "lmk_on_wakeup_kswapd";
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, object)
@@ -185,6 +188,8 @@ static void select_programs(struct bpf_object *object, const struct btf *btf)
 
 		if (!strncmp(section, "tp_btf/", 7) &&
 		    !lmk_probe_has(btf, LMK_FACT_TRACEPOINT, tracepoint + 1))
+			bpf_program__set_autoload(program, false);
+		if (!strcmp(bpf_program__name(program), unused))
 			bpf_program__set_autoload(program, false);
 	}
 }
@@ -324,8 +329,26 @@ static void write_carriers(const struct lmk_carriers *carriers)
 	json_close('}');
 }
 
-static void write_report(const struct knobs *knobs, int attached, const struct lmk_call *test,
-			 const struct lmk_carriers *carriers)
+/* What the verifier had to walk through: most of what loading costs. */
+static void write_verified(const struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	json_open("verified_insns", '{');
+	bpf_object__for_each_program(program, object)
+	{
+		struct bpf_prog_info info = {0};
+		__u32 size = sizeof(info);
+
+		if (bpf_program__autoload(program) &&
+		    !bpf_prog_get_info_by_fd(bpf_program__fd(program), &info, &size))
+			json_number(bpf_program__name(program), info.verified_insns);
+	}
+	json_close('}');
+}
+
+static void write_report(const struct bpf_object *object, const struct knobs *knobs, int attached,
+			 const struct lmk_call *test, const struct lmk_carriers *carriers)
 {
 	json_open(NULL, '{');
 	json_bool("loaded", true);
@@ -336,19 +359,21 @@ static void write_report(const struct knobs *knobs, int attached, const struct l
 	json_number("self_test", test->result);
 	json_number("sees_candidates", test->n_candidates);
 	write_carriers(carriers);
+	write_verified(object);
 	json_close('}');
 	json_end();
 }
 
-static int start(const char *dir, const struct knobs *knobs, int attached)
+static int start(const struct bpf_object *object, const char *dir, const struct knobs *knobs,
+		 int attached)
 {
-	struct lmk_call call = {.pid = getpid()};
+	struct lmk_call call = {.op = LMK_OP_SELF_TEST, .pid = getpid()};
 	struct lmk_carriers carriers = {0};
 	int error;
 
-	error = pins_run(dir, "lmk_self_test", &call);
+	error = pins_run(dir, &call);
 	if (!error && call.result == -EBUSY) /* a tick had the claim */
-		error = pins_run(dir, "lmk_self_test", &call);
+		error = pins_run(dir, &call);
 	if (!error)
 		error = call.result;
 	if (error)
@@ -356,14 +381,14 @@ static int start(const char *dir, const struct knobs *knobs, int attached)
 	error = wait_for_carriers(dir, &carriers);
 	if (error)
 		return fail(EXIT_BUG, "map carriers", error);
-	write_report(knobs, attached, &call, &carriers);
+	write_report(object, knobs, attached, &call, &carriers);
 	return EXIT_OK;
 }
 
 static int load_object(struct bpf_object *object, const struct load_options *options,
 		       const struct knobs *knobs, const struct lmk_policy *policy)
 {
-	struct lmk_call call = {0};
+	struct lmk_call call = {.op = LMK_OP_INIT};
 	int attached, error;
 
 	error = bpf_object__load(object);
@@ -377,13 +402,13 @@ static int load_object(struct bpf_object *object, const struct load_options *opt
 	error = store_policy(object, policy);
 	if (error)
 		return fail(EXIT_BUG, "map policy", error);
-	error = pins_run(options->pin_dir, "lmk_init", &call);
+	error = pins_run(options->pin_dir, &call);
 	if (error || call.result)
-		return fail(EXIT_UNSUPPORTED, "lmk_init", error ? error : call.result);
+		return fail(EXIT_UNSUPPORTED, "starting the handlers", error ? error : call.result);
 	error = attach_all(object, options->pin_dir, &attached);
 	if (error)
 		return fail(EXIT_UNSUPPORTED, "attaching to tracepoints", error);
-	return start(options->pin_dir, knobs, attached);
+	return start(object, options->pin_dir, knobs, attached);
 }
 
 int lmk_load(const struct load_options *options)
@@ -419,7 +444,7 @@ int lmk_load(const struct load_options *options)
 		result = fail(EXIT_USAGE, options->object, error);
 		goto out;
 	}
-	select_programs(object, btf);
+	select_programs(object, btf, &knobs);
 	result = load_object(object, options, &knobs, &policy);
 	if (result)
 		lmk_unload(options->pin_dir);
@@ -433,11 +458,11 @@ out:
 
 int lmk_unload(const char *pin_dir)
 {
-	struct lmk_call call = {0};
+	struct lmk_call call = {.op = LMK_OP_STOP};
 	int error;
 
 	/* Half-loaded leftovers have no such program, or never started: unpinning does the rest. */
-	pins_run(pin_dir, "lmk_stop", &call);
+	pins_run(pin_dir, &call);
 	error = pins_remove(pin_dir);
 	return error ? fail(EXIT_BUG, pin_dir, error) : EXIT_OK;
 }

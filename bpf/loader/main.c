@@ -16,7 +16,7 @@ static const char usage[] =
 	"usage: lmk-loader probe\n"
 	"       lmk-loader load --object FILE --policy FILE [--pin-dir DIR] [--log FILE]\n"
 	"       lmk-loader unload [--pin-dir DIR]\n"
-	"       lmk-loader run PROGRAM [--pid PID] [--start-ns NS] [--candidates] [--released]\n"
+	"       lmk-loader run OPERATION [--pid PID] [--start-ns NS] [--candidates] [--released]\n"
 	"                              [--swap-total-kb N --swap-free-kb N]\n"
 	"       lmk-loader events [--count N] [--timeout-ms N]\n"
 	"       lmk-loader counters\n"

@@ -108,11 +108,11 @@ int pins_get(const char *dir, const char *kind, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-int pins_run(const char *dir, const char *program, struct lmk_call *call)
+int pins_run(const char *dir, struct lmk_call *call)
 {
 	/* The kernel copies the context back to where it came from; ctx_out is refused. */
 	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = call, .ctx_size_in = sizeof(*call));
-	int fd = pins_get(dir, "programs", program), error;
+	int fd = pins_get(dir, "programs", "lmk_call"), error;
 
 	if (fd < 0)
 		return fd;

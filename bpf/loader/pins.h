@@ -23,7 +23,7 @@ bool pins_exist(const char *dir);
 int pins_remove(const char *dir);
 
 /* Runs the pinned SYSCALL program; `call` is what it is asked and what it answers. */
-int pins_run(const char *dir, const char *program, struct lmk_call *call);
+int pins_run(const char *dir, struct lmk_call *call);
 
 /* fd of a pinned object, or -errno. */
 int pins_get(const char *dir, const char *kind, const char *name);

@@ -120,12 +120,33 @@ static void write_candidates(const struct lmk_process *candidates, __u32 count)
 	json_close(']');
 }
 
-int lmk_show_run(const char *pin_dir, const char *program, struct lmk_call *call)
-{
-	int error = pins_run(pin_dir, program, call);
+/* What `run OPERATION` may be asked, by enum lmk_op. */
+static const char *const operations[] = {
+	[LMK_OP_RUN] = "run",
+	[LMK_OP_STATUS] = "status",
+	[LMK_OP_MEASURE] = "measure",
+	[LMK_OP_SELF_TEST] = "self_test",
+};
 
+int lmk_show_run(const char *pin_dir, const char *operation, struct lmk_call *call)
+{
+	const size_t count = sizeof(operations) / sizeof(operations[0]);
+	size_t op = 0;
+	int error;
+
+	if (!strncmp(operation, "lmk_", 4))
+		operation += 4;
+	while (op < count && strcmp(operation, operations[op]))
+		op++;
+	if (op == count) {
+		fprintf(stderr, "lmk-loader: no operation %s: run, status, measure, self_test\n",
+			operation);
+		return EXIT_USAGE;
+	}
+	call->op = (__u32)op;
+	error = pins_run(pin_dir, call);
 	if (error)
-		return fail(program, error);
+		return fail(operation, error);
 	json_open(NULL, '{');
 	json_number("result", call->result);
 	json_string("outcome", call->outcome < LMK_OUT_MAX ? outcomes[call->outcome] : NULL);

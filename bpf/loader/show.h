@@ -7,8 +7,8 @@
 
 #include "lmk/abi.h"
 
-/* Runs a pinned SYSCALL program and prints what it answered. Exit code. */
-int lmk_show_run(const char *pin_dir, const char *program, struct lmk_call *call);
+/* Asks the pinned SYSCALL program for an operation by name, prints the answer. Exit code. */
+int lmk_show_run(const char *pin_dir, const char *operation, struct lmk_call *call);
 
 /* Prints the counters. Exit code. */
 int lmk_show_counters(const char *pin_dir);

@@ -203,7 +203,7 @@ struct lmk_carrier_test {
 	__s32 result;	       /* 0 or -errno of the kill call with signal 0 */
 };
 
-/* Map `carriers`, array[1]: what lmk_self_test found. A carrier works: ran, result 0. */
+/* Map `carriers`, array[1]: what the self-test found. A carrier works: ran, result 0. */
 struct lmk_carriers {
 	struct lmk_carrier_test test[LMK_DEFER_MAX];
 };
@@ -258,26 +258,38 @@ struct lmk_pressure_event {
 	__u32 pad;
 };
 
-/* Context of every SYSCALL program: what it is asked, what it answers. */
+/* What the SYSCALL program `lmk_call` is asked to do. */
+enum lmk_op {
+	LMK_OP_RUN = 0,	      /* sense, decide, choose, kill */
+	LMK_OP_STATUS = 1,    /* sample, verdict, next candidates; kills nobody */
+	LMK_OP_MEASURE = 2,   /* what is left of a process's memory */
+	LMK_OP_SELF_TEST = 3, /* the whole pick path and every carrier, with signal 0 */
+	LMK_OP_INIT = 4,      /* once after loading: arms the timer */
+	LMK_OP_STOP = 5,      /* before unpinning: no tick and no decision after this */
+};
+
+/* Context of the SYSCALL program: what it is asked, what it answers. */
 struct lmk_call {
 	/* in */
+	__u32 op; /* enum lmk_op */
+	__u32 pad;
 	__u64 swap_total_kb; /* sysinfo(2), for kernels that hide nr_swap_pages */
 	__u64 swap_free_kb;
-	__s32 pid;	       /* lmk_measure, lmk_self_test */
-	__u32 with_candidates; /* lmk_status */
-	__u64 start_ns;	       /* lmk_measure: identity of pid */
+	__s32 pid;	       /* LMK_OP_MEASURE, LMK_OP_SELF_TEST */
+	__u32 with_candidates; /* LMK_OP_STATUS */
+	__u64 start_ns;	       /* LMK_OP_MEASURE: identity of pid */
 	/* out */
-	__s32 result;  /* 0 or -errno; lmk_self_test: of the kill call with signal 0 */
+	__s32 result;  /* 0 or -errno; LMK_OP_SELF_TEST: of the kill call with signal 0 */
 	__u32 outcome; /* enum lmk_outcome */
 	__u32 under_pressure;
 	__u32 interval_ms; /* when to run the decision again */
 	__u64 kill_id;
-	__u64 left_kb; /* lmk_measure: anon + file + swap + page tables */
+	__u64 left_kb; /* LMK_OP_MEASURE: anon + file + swap + page tables */
 	__s32 victim_pid;
 	__u32 n_candidates;
 	__u64 victim_start_ns;
 	__s32 pending_pid;
-	__u32 released; /* in, lmk_measure: process_mrelease(2) of pid returned 0 */
+	__u32 released; /* in, LMK_OP_MEASURE: process_mrelease(2) of pid returned 0 */
 	struct lmk_sample sample;
 	struct lmk_verdict verdict;
 	struct lmk_process candidates[LMK_CANDIDATES];
