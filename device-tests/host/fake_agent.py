@@ -121,8 +121,10 @@ class FakeAgent:
             raise SessionOverError("another boot")
         newest = max((record.run for record in self.records), default=1)
         run = position.run or newest
-        following = max((r.seq for r in self.records if r.run == run), default=0) + 1
+        following = max((r.seq for r in self.records if r.run == newest), default=0) + 1
         answer = [hello(newest, following, self.boot_id)]
+        if not position.seq:
+            run = newest
         seq = position.seq or following
         for record in self.records:
             if (record.run, record.seq) >= (run, seq):
