@@ -160,8 +160,16 @@ def test_a_loss_of_unknown_size_is_said_once() -> None:
     assert [record.seq for record in records if record.seq] == [1, 5, 6]
 
 
+def test_what_hello_announces_and_nobody_ever_sends_is_a_loss_and_not_silence() -> None:
+    stream = RecordStream(lambda *_: whole([hello(1, 4), kill(1)]), START, follow=False)
+    records = list(stream)
+    assert [record.seq for record in records if record.seq] == [1]
+    (loss,) = [record.lost for record in records if record.HasField("lost")]
+    assert (first_lost(loss), loss.count) == (2, 2)
+
+
 def test_a_gap_that_nobody_announced_is_said_too() -> None:
-    stream = RecordStream(lambda *_: whole([hello(1, 9), kill(1), kill(5)]), START, follow=False)
+    stream = RecordStream(lambda *_: whole([hello(1, 6), kill(1), kill(5)]), START, follow=False)
     (loss,) = [record.lost for record in stream if record.HasField("lost")]
     assert (first_lost(loss), loss.count, loss.run) == (2, 3, 1)
 

@@ -28,6 +28,8 @@ SILENCE = 3.5 * HEARTBEAT
 #: How long to go on trying after the link broke: a cable that is out for a minute costs nothing.
 PATIENCE = timedelta(minutes=3)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
+#: Connections in a row that end in order and bring nothing of what Hello announced.
+_BARREN_LIMIT = 10
 _ENDS = (Lifecycle.DETACHED, Lifecycle.LEASE_ENDED, Lifecycle.AGENT_LOST)
 
 
@@ -124,18 +126,28 @@ class RecordStream:
         :raises lmk.errors.ProtocolError: what came is not the record stream.
         """
         self.open()
-        pause_s = 0.0
+        barren = 0
         while self._stream is not None:
             before = self._position
             why = yield from self._one_connection(self._stream)
             self._stream.close()
             self._stream = None
-            barren = self._position == before and self.hello is not None
-            if self._closed or (not why and (barren or self._complete())):
+            if self._closed or (not why and self._complete()):
+                return
+            barren = barren + 1 if self._position == before and self.hello is not None else 0
+            if not why and barren == _BARREN_LIMIT:
+                yield self._missing()
                 return
             # An agent that greets and hangs up must not be asked in a tight loop.
-            pause_s = min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S) if barren else 0.0
+            pause_s = min(barren * _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
             self._stream = self._reconnect(why or "the connection ended", pause_s)
+
+    def _missing(self) -> Record:
+        """The loss of what Hello announced and no connection brought."""
+        hello, at = self.hello, self._position
+        assert hello is not None
+        first = at.seq if at.run == hello.run else 1
+        return _loss(hello.run, first, hello.next_seq - first, hello.boottime_ns)
 
     def _one_connection(self, stream: ByteStream) -> Generator[Record, None, str]:
         """Give what one connection brings; return why it broke, or "" when it ended properly."""
@@ -208,7 +220,7 @@ class RecordStream:
         expected = at.seq if record.run == at.run else 1
         if record.seq > expected and not self._gap_is_said:
             # The agent says what it lost; if it did not, the host does.
-            yield _unsaid_loss(record, expected)
+            yield _loss(record.run, expected, record.seq - expected, record.time_ns)
         self._gap_is_said = False
         self._position = Position(at.boot_id, record.run, record.seq + 1)
         # Of an earlier run it is followed by more; only the last word is the last.
@@ -252,10 +264,11 @@ def first_lost(lost: Lost) -> int:
     return int(getattr(lost, "from"))
 
 
-def _unsaid_loss(record: Record, expected: int) -> Record:
-    lost = Lost(count=record.seq - expected, run=record.run)
-    setattr(lost, "from", expected)
-    return Record(time_ns=record.time_ns, run=record.run, lost=lost)
+def _loss(run: int, first: int, count: int, time_ns: int) -> Record:
+    """A Lost record made by the host: nobody else said it."""
+    lost = Lost(count=count, run=run)
+    setattr(lost, "from", first)
+    return Record(time_ns=time_ns, run=run, lost=lost)
 
 
 def _named(position: Position) -> str:
