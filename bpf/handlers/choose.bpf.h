@@ -110,9 +110,12 @@ __noinline int walk(__s32 floor)
 	run.event.processes_seen = 0;
 	run.event.processes_eligible = 0;
 	__builtin_memset(run.refusals, 0, sizeof(run.refusals));
+	/* A sleepable caller's lock is unknown here: the iterator wants to see one. */
+	bpf_rcu_read_lock();
 	bpf_for_each (task, leader, NULL, BPF_TASK_ITER_ALL_PROCS) {
 		consider(policy, leader, floor);
 	}
+	bpf_rcu_read_unlock();
 	return 0;
 }
 
@@ -161,6 +164,7 @@ __noinline int find_sharers(__u64 mm, __s32 but_pid)
 	int failed = 0;
 
 	run.sharers = 0;
+	bpf_rcu_read_lock();
 	bpf_for_each (task, leader, NULL, BPF_TASK_ITER_ALL_PROCS) {
 		__u64 its_mm = mm_of(leader);
 		__s32 tid = leader->pid;
@@ -178,6 +182,7 @@ __noinline int find_sharers(__u64 mm, __s32 but_pid)
 		run.sharer_tid[run.sharers & (LMK_SHARERS_MAX - 1)] = tid;
 		run.sharers++;
 	}
+	bpf_rcu_read_unlock();
 	return failed;
 }
 

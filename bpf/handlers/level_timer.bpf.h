@@ -35,17 +35,18 @@ static int on_tick(void *map, int *key, struct level_timer *element)
 	struct lmk_counters *all = current_counters();
 	__u64 began = bpf_ktime_get_ns(), token;
 	__u32 interval_ms = CLAIMED_INTERVAL_MS;
+	__u32 asked;
 	int due = 0;
 
 	if (!state.running || !all)
 		return 0;
 	token = take_claim();
 	if (token) {
+		asked = __sync_lock_test_and_set(&state.look_now, 0);
 		/* The agent or a reclaiming task looked just now: no need to look twice. */
-		if (state.look_now || bpf_ktime_get_boot_ns() - state.last_sample_ns >
-					      (__u64)state.interval_ms * LMK_MS / 2)
+		if (asked || bpf_ktime_get_boot_ns() - state.last_sample_ns >
+				     (__u64)state.interval_ms * LMK_MS / 2)
 			due = look();
-		state.look_now = 0;
 		interval_ms = state.interval_ms;
 		drop_claim(token);
 	} else {
@@ -56,6 +57,12 @@ static int on_tick(void *map, int *key, struct level_timer *element)
 	if (interval_ms < 1)
 		interval_ms = 1;
 	bpf_timer_start(&element->timer, interval_ms * LMK_MS, 0);
+	/*
+	 * Asked for while this ran: the start just now put it off. Never at once while the claim is
+	 * held: it may be by the task under this softirq, which has to get on.
+	 */
+	if (token && *(volatile __u32 *)&state.look_now)
+		bpf_timer_start(&element->timer, 0, 0);
 	count(&all->ticks);
 	__sync_fetch_and_add(&all->tick_ns, bpf_ktime_get_ns() - began);
 	return 0;
