@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ import pytest
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.device.root import Root, find_root
+from lmk.install import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import KillReport, Lifecycle, Signal
 from lmk.report import Position
@@ -164,19 +166,27 @@ def test_kills_made_while_the_agent_is_dead_are_reported_by_the_next(
             )
             assert waited.exit_code == 0
         root.run(f"kill -CONT {before.guardian_pid}")
+        wait_for_new_agent(root, before.agent_pid)
+        assert session.status().agent_pid != before.agent_pid
         reports = kills(session, _VICTIMS, start)
     assert [report.victim.pid for report in reports] == pids[::-1]
     assert all(report.agent_absent for report in reports)
     assert not any(report.HasField("mrelease_result") for report in reports)
     assert all(report.times.HasField("memory_back_ns") for report in reports)
     after = session.status()
-    assert after.agent_restarts == 1
+    assert after.agent_restarts == before.agent_restarts + 1
     assert after.hello.run == before.hello.run + 1
     with session.records(Position(start.boot_id, before.hello.run, 1), follow=False) as stream:
         kinds = [record.lifecycle.kind for record in stream if record.HasField("lifecycle")]
     # What the dead agent had recorded is still there.
     assert kinds[0] == Lifecycle.ATTACHED
     assert Lifecycle.RESUMED in kinds
+
+
+def wait_for_new_agent(root: Root, old_pid: int) -> None:
+    end = time.monotonic() + _PATIENCE.total_seconds()
+    while (facts := gather(root)).session is None or facts.session.agent_pid == old_pid:
+        assert time.monotonic() < end, "the guardian did not bring the agent back"
 
 
 def test_a_dry_run_reports_and_kills_nobody(session: Session, device: Device) -> None:
