@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.bench.figures import Entry, Limit, distribution, percentile, to_json, value
-from lmk.bench.signal_trace import SentSignal, checked_ms, parse_trace
 from lmk.proto.record_pb2 import KillReport
+from lmk.workload.signal_trace import SentSignal, checked_ms, parse_trace
 
 _MS = 1_000_000
 

@@ -15,7 +15,7 @@ from lmk.bench.figures import Entry, print_table, to_json
 from lmk.bench.kill import CYCLES, MIN_KILLS, bench_kill
 from lmk.bench.stream import bench_stream
 from lmk.bench.target import target
-from lmk.build import Bundle
+from lmk.build import Bundle, build
 from lmk.cli import run
 from lmk.cli.options import bundle_option, verbose_option
 from lmk.errors import CheckFailed, UsageError
@@ -82,6 +82,8 @@ def bench(
     wanted = load(policy)
     faults: list[str] = []
     with target(serial, zram_mb=zram_mb) as device:
+        # Once: sources that change meanwhile are not what is measured.
+        bundle = bundle or build([device.run("uname -m").text.strip()])
         if name == "kill":
             measured, faults = bench_kill(device, wanted, bundle=bundle, cycles=cycles)
         elif name == "agent":

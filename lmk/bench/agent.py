@@ -34,7 +34,7 @@ _SETTLE_S = 5.0
 _TICKS_PER_S = 100  # USER_HZ, the same on every ABI
 _TINY_KB = 128
 _TINY_AT_ONCE = 100
-_KILL_PATIENCE = timedelta(minutes=2)
+_KILL_PATIENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def bench_agent(
     device: Device,
     policy: Policy,
     *,
-    bundle: Bundle | None,
+    bundle: Bundle,
     idle: timedelta = IDLE,
     kills: int = KILLS,
 ) -> Entry:
@@ -119,9 +119,7 @@ def bench_agent(
     return entry(device, hello, vitals, figures)
 
 
-def _kill_many(
-    device: Device, session: Session, policy: Policy, kills: int, bundle: Bundle | None
-) -> int:
+def _kill_many(device: Device, session: Session, policy: Policy, kills: int, bundle: Bundle) -> int:
     """Have that many tiny processes killed, as fast as it goes; returns how many were."""
     hasty = Policy()
     hasty.CopyFrom(policy)

@@ -19,9 +19,7 @@ __all__ = ["RUNS", "bench_attach"]
 RUNS = 10
 
 
-def bench_attach(
-    device: Device, policy: Policy, *, bundle: Bundle | None, runs: int = RUNS
-) -> Entry:
+def bench_attach(device: Device, policy: Policy, *, bundle: Bundle, runs: int = RUNS) -> Entry:
     """Attach and detach `runs` times, after once that is not counted: it builds and pushes."""
     seconds = []
     with progress.steps(f"attach: {runs} times on {device.serial}"):

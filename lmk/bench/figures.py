@@ -145,14 +145,13 @@ def to_json(bench: str, entries: Sequence[Entry]) -> str:
 def print_table(console: Console, bench: str, entries: Sequence[Entry]) -> None:
     """The same for people, with what each figure has to hold."""
     for entry in entries:
-        table = Table(
-            title=f"{bench}: {entry.device}, {entry.kernel}, {entry.abi}, {entry.path}, "
-            f"{entry.variant}",
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-            header_style="bold",
+        console.print(
+            f"{bench}: {entry.device}, {entry.kernel}, {entry.abi}, {entry.path}, {entry.variant}",
+            style="italic",
+            highlight=False,
+            markup=False,
         )
+        table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("figure")
         for name in ("n", "p50", "p99", "max", "value"):
             table.add_column(name, justify="right")

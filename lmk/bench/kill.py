@@ -15,7 +15,6 @@ from datetime import timedelta
 import lmk
 from lmk import progress
 from lmk.bench.figures import Entry, Limit, distribution, value
-from lmk.bench.signal_trace import SignalTrace, checked_ms, sent_ns
 from lmk.bench.target import entry
 from lmk.build import Bundle
 from lmk.device.interface import Device
@@ -24,6 +23,7 @@ from lmk.workload.android import FOREGROUND, android_like
 from lmk.workload.phases import phases_ms
 from lmk.workload.population import Population
 from lmk.workload.record import order_violations
+from lmk.workload.signal_trace import SignalTrace, checked_ms, sent_ns
 from lmk.workload.trial import Reports, judge
 from lmk.workload.vitals import read_vitals
 
@@ -39,7 +39,7 @@ _LAST_REPORTS = timedelta(seconds=10)
 
 
 def bench_kill(
-    device: Device, policy: Policy, *, bundle: Bundle | None, cycles: int = CYCLES
+    device: Device, policy: Policy, *, bundle: Bundle, cycles: int = CYCLES
 ) -> tuple[Entry, list[str]]:
     """Run it; returns the figures, and a line for each thing that must not have happened."""
     before = read_vitals(device)

@@ -17,7 +17,7 @@ from operator import itemgetter
 from lmk import control, progress
 from lmk.bench.figures import Entry, Limit, value
 from lmk.bench.target import entry
-from lmk.build import Bundle, build
+from lmk.build import Bundle
 from lmk.control import SessionFile, parse_session_file
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
@@ -37,11 +37,9 @@ _SPOOL_KB = 64 * 1024
 _PATIENCE = timedelta(minutes=2)
 
 
-def bench_stream(device: Device, *, bundle: Bundle | None) -> Entry:
+def bench_stream(device: Device, *, bundle: Bundle) -> Entry:
     """Spool minimal records, then full reports, and read each back."""
     root = find_root(device)
-    if bundle is None:
-        bundle = build([device.run("uname -m").text.strip()])
     with progress.steps(f"stream: on {device.serial}") as task:
         agent = install(device, "lmk-agent", root=root, bundle=bundle)
         task.step(f"{_MINIMAL} minimal records")

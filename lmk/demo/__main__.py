@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from lmk import virtual
-from lmk.build import Bundle
+from lmk.build import Bundle, build
 from lmk.cli import run
 from lmk.cli.options import bundle_option, verbose_option
 from lmk.demo.run import perform
@@ -56,6 +56,7 @@ def demo(
         if serial is None:
             serial = _boot(clean_up, keep)
         device = clean_up.enter_context(connect(serial))
+        bundle = bundle or build([device.run("uname -m").text.strip()])
         performance = perform(device, wanted, console, own_guest=own_guest, bundle=bundle)
     show(console, performance)
     if as_object:
