@@ -221,7 +221,8 @@ def test_a_full_disk_costs_the_oldest_records(session: Session, device: Device, 
     directory = gather(root).directory
     small = f"{directory}/full"
     root.run(
-        f"umask 077; mkdir -p {small}/spool && mount -t tmpfs -o size=256k,mode=700 none {small}/spool"
+        f"umask 077; mkdir -p {small}/spool && "
+        f"mount -t tmpfs -o size=256k,mode=700 none {small}/spool"
     )
     try:
         agent = f"{directory}/lmk-agent"
