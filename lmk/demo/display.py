@@ -44,7 +44,7 @@ class LiveReports:
         self._console = console
         self._begin_ns = begin_ns
         self._lock = threading.Lock()
-        self._rows: list[tuple[str, ...]] = []
+        self._rows: list[tuple[int, tuple[str, ...]]] = []
         self._state = ""
         self._live: Live | None = None
 
@@ -70,7 +70,9 @@ class LiveReports:
         """Add a report. Any thread may call this."""
         row = self._row(report)
         with self._lock:
-            self._rows.append(row)
+            # Reports come as kills end; the table has them in the order in which they began.
+            self._rows.append((_began_ns(report), row))
+            self._rows.sort()
             if self._live is not None:
                 self._live.update(self._render())
             else:
@@ -89,11 +91,10 @@ class LiveReports:
                 self._live.update(self._render())
 
     def _row(self, report: KillReport) -> tuple[str, ...]:
-        victim, times = report.victim, report.times
-        began_ns = times.signalled_ns if times.HasField("signalled_ns") else times.decided_ns
+        victim = report.victim
         latency = phases_ms(report)
         return (
-            f"{(began_ns - self._begin_ns) / 1e9:.2f}",
+            f"{(_began_ns(report) - self._begin_ns) / 1e9:.2f}",
             printable(victim.name or victim.comm),
             str(victim.oom_score_adj),
             class_of(victim.oom_score_adj),
@@ -117,9 +118,14 @@ class LiveReports:
             table.add_column(
                 name, justify="right" if number else "left", min_width=min(width, len(name))
             )
-        for row in self._rows:
+        for _began, row in self._rows:
             table.add_row(*(Text(cell) for cell in row))
         return Group(table, Text(self._state, style="dim"))
+
+
+def _began_ns(report: KillReport) -> int:
+    times = report.times
+    return times.signalled_ns if times.HasField("signalled_ns") else times.decided_ns
 
 
 def _ms(value: float | None) -> str:

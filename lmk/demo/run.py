@@ -92,8 +92,7 @@ def perform(
                 f"at {scene.rate_mb_per_s} MB/s:\n",
                 highlight=False,
             )
-            begin_ns = session.hello.boottime_ns
-            with LiveReports(console, begin_ns) as live:
+            with LiveReports(console, _uptime_ns(device)) as live:
                 reports = Reports(session, live.show)
                 _grow(device, population, scene, live, grown)
                 deaths = [death for death in population.deaths if death.killed]
@@ -119,6 +118,11 @@ def perform(
             sent_ns=sent,
         ),
     )
+
+
+def _uptime_ns(device: Device) -> int:
+    """CLOCK_BOOTTIME of the device, to 10 ms."""
+    return int(float(device.read_file("/proc/uptime").split()[0]) * 1e9)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lmk.proto.record_pb2 import KillReport
 
-__all__ = ["Death", "Life", "disagreements", "order_violations"]
+__all__ = ["Death", "Life", "disagreements", "end_ns", "order_violations"]
 
 _SIGKILL = 9
 #: /proc/PID/stat counts start times in ticks of 10 ms (USER_HZ, the same on every ABI).
@@ -80,18 +80,18 @@ def order_violations(
         late; without this, it lives until its parent hears of its end.
     """
     everyone = list(lives)
-    ended = {death.life.identity: _end_ns(death, sent_ns or {}) for death in deaths}
+    ended = {death.life.identity: end_ns(death, sent_ns or {}) for death in deaths}
     found = []
     for death in deaths:
         if not death.killed:
             continue
-        end_ns = ended[death.life.identity]
+        last_ns = ended[death.life.identity]
         spared = [
             life
             for life in everyone
             if life.adj > death.life.adj
             and life.time_ns + _DYING_NS < death.time_ns
-            and ended.get(life.identity, end_ns + 1) > end_ns
+            and ended.get(life.identity, last_ns + 1) > last_ns
         ]
         if spared:
             first = max(spared, key=lambda life: life.adj)
@@ -103,7 +103,11 @@ def order_violations(
     return found
 
 
-def _end_ns(death: Death, sent_ns: Mapping[int, int]) -> int:
+def end_ns(death: Death, sent_ns: Mapping[int, int]) -> int:
+    """When a process got its SIGKILL, or where nobody saw that, when its parent heard of its end.
+
+    :param sent_ns: see :func:`order_violations`.
+    """
     sent = sent_ns.get(death.life.pid, death.time_ns)
     # Before its start: a signal to an earlier process with that pid.
     return sent if death.life.time_ns < sent < death.time_ns else death.time_ns

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lmk.errors import LmkError
 from lmk.proto.record_pb2 import KillReport
-from lmk.workload.record import Death, Life, disagreements, order_violations
+from lmk.workload.record import Death, Life, disagreements, end_ns, order_violations
 
 if TYPE_CHECKING:
     from lmk.session import Session
@@ -78,7 +78,8 @@ class Reports:
 class Verdict:
     """What a trial showed.
 
-    :ivar deaths: kills in the population, in their order.
+    :ivar deaths: kills in the population, in the order in which they got their signals where
+        that is known, else in which they ended.
     :ivar reports: that came for them.
     :ivar kernel_oom_kills: by the kernel's own OOM killer during the trial.
     :ivar violations: kills out of order, one line each.
@@ -118,7 +119,10 @@ def judge(
     :param kernel_oom_kills: growth of /proc/vmstat's ``oom_kill`` during the trial.
     :param sent_ns: see :func:`lmk.workload.record.order_violations`.
     """
-    killed = tuple(death for death in deaths if not death.asked)
+    killed = sorted(
+        (death for death in deaths if not death.asked),
+        key=lambda death: end_ns(death, sent_ns or {}),
+    )
     return Verdict(
         deaths=tuple(death for death in killed if death.killed),
         reports=tuple(reports),
