@@ -15,7 +15,7 @@ def test_a_greedy_cached_app_dies_and_the_one_in_front_does_not() -> None:
     with lmk.connect() as device, lmk.attach(device, ONLY_OURS) as session:
         with (
             Eater(device, 20, adj=0, uid=19000, name="front"),
-            Eater(device, 100_000, adj=900, uid=19001, floor_mb=0, name="greedy"),
+            Eater(device, 60_000, adj=900, uid=19001, floor_mb=0, name="greedy"),
         ):
             report = next(session.reports())
         assert (report.victim.uid, report.victim.oom_score_adj) == (19001, 900)

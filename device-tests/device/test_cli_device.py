@@ -81,7 +81,7 @@ def command(
 
 def a_kill(device: Device) -> None:
     """Make the handlers kill a process of ours."""
-    with Eater(device, 100_000, adj=900, uid=19001, floor_mb=0, name="greedy") as eater:
+    with Eater(device, 60_000, adj=900, uid=19001, floor_mb=0, name="greedy") as eater:
         assert any(state.phase == "killed" for state in eater)
 
 

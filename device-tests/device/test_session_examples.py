@@ -30,8 +30,9 @@ def test_the_engineers_example_prints_the_kill_and_detaches_at_ctrl_c(
     try:
         assert process.stdout is not None
         assert "is attached" in process.stdout.readline()
-        with Eater(device, 100_000, adj=900, uid=19001, floor_mb=0, name="greedy"):
-            line = process.stdout.readline()
+        with Eater(device, 60_000, adj=900, uid=19001, floor_mb=0, name="greedy") as eater:
+            assert any(state.phase == "killed" for state in eater)
+        line = process.stdout.readline()
         assert "(adj 900): " in line
         assert line.endswith(" kB back\n")
         process.send_signal(signal.SIGINT)
