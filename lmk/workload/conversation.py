@@ -14,6 +14,7 @@ import json
 import queue
 import shlex
 import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -109,14 +110,21 @@ class Conversation:
 
     def _listen(self) -> None:
         pending = b""
+        alive_s = time.monotonic()
         try:
             while True:
+                heard: bytes | None
                 try:
                     heard = self._stream.read(timeout=KEEPALIVE)
                 except TimeoutError:
+                    heard = None
+                # Also to one that talks all the time: its lease knows nothing of that.
+                if heard != b"" and time.monotonic() - alive_s >= KEEPALIVE.total_seconds():
                     # The program may end between our read and this write: the next read says so.
                     with contextlib.suppress(TransientError):
                         self._stream.write(b"\n")
+                    alive_s = time.monotonic()
+                if heard is None:
                     continue
                 if not heard:
                     break
