@@ -140,7 +140,7 @@ def test_wrong_identity_is_a_disagreement(field: str) -> None:
     [
         ("seen_ns", 990),
         ("decided_ns", 985),
-        ("signalled_ns", 1101),
+        ("signalled_ns", 980),
         ("exited_ns", 1101),
         ("memory_back_ns", 900),
     ],
