@@ -49,14 +49,14 @@ static __always_inline bool carrier_works(__u32 deferral)
 	return test && test->ran_ns && !test->result;
 }
 
-/* The self-test's question, answered from the very context that would kill. */
-static __always_inline void answer_test(__u32 deferral)
+/* The self-test's question, answered from the very context that would kill. Was there one? */
+static __always_inline bool answer_test(__u32 deferral)
 {
 	struct lmk_carrier_test *test = carrier_test(deferral);
 	struct task_struct *task;
 
 	if (!test || !test->asked_ns || test->ran_ns)
-		return;
+		return false;
 	test->result = -ESRCH;
 	task = bpf_task_from_pid(state.self_test_pid);
 	if (task) {
@@ -64,6 +64,7 @@ static __always_inline void answer_test(__u32 deferral)
 		bpf_task_release(task);
 	}
 	test->ran_ns = bpf_ktime_get_boot_ns();
+	return true;
 }
 
 static __always_inline void run_deferred(__u32 deferral, __u32 carrier)
@@ -73,8 +74,8 @@ static __always_inline void run_deferred(__u32 deferral, __u32 carrier)
 
 	if (deferral < LMK_DEFER_MAX)
 		state.handed_over_ns[deferral] = 0;
-	answer_test(deferral);
-	run_decision(carrier);
+	if (!answer_test(deferral))
+		run_decision(carrier);
 	if (!all)
 		return;
 	count(&all->deferred);

@@ -20,6 +20,12 @@
 /* While anybody stalls, look often enough to see a stall of the policy's length in time. */
 #define STALL_INTERVAL_MS 50
 
+/*
+ * Where nobody may die, a walk over all processes every few milliseconds would take the CPU from
+ * those who have to free memory. A lower floor is looked at at once.
+ */
+#define BARREN_REST_NS (50 * LMK_MS)
+
 /* Preemption must be off. 0: somebody else has it. */
 static __always_inline __u64 take_claim(void)
 {
@@ -107,6 +113,13 @@ __noinline int sense_and_judge(void)
 	state.last = *sample;
 	state.last_sample_ns = sample->time_ns;
 	return 0;
+}
+
+/* The last walk found nobody, just now and at a floor as low. */
+static __always_inline bool is_barren(void)
+{
+	return state.barren_ns && run.event.verdict.floor >= state.barren_floor &&
+	       state.last_sample_ns - state.barren_ns < BARREN_REST_NS;
 }
 
 /* The best after the victim (from `first` on), into the event. */
@@ -202,10 +215,17 @@ __noinline int decide(__u32 carrier)
 		return LMK_OUT_PENDING;
 	if (state.gate_state == LMK_GATE_RETRY)
 		return retry_kill();
+	if (is_barren())
+		return LMK_OUT_NO_VICTIM;
+	state.barren_ns = 0;
 	if (choose(run.event.verdict.floor) <= 0)
 		outcome = LMK_OUT_NO_VICTIM;
 	else
 		outcome = kill_best(carrier);
+	if (outcome == LMK_OUT_NO_VICTIM) {
+		state.barren_ns = state.last_sample_ns;
+		state.barren_floor = run.event.verdict.floor;
+	}
 	/* Nobody to kill is no delay of ours: the clock starts again when there is somebody. */
 	if (outcome != LMK_OUT_BUSY && outcome != LMK_OUT_CLAIMED) {
 		state.seen_ns = 0;

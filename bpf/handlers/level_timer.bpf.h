@@ -27,6 +27,10 @@ __noinline int look(void)
 		count_outcome(LMK_OUT_PENDING);
 		return 0;
 	}
+	if (state.gate_state != LMK_GATE_RETRY && is_barren()) {
+		count_outcome(LMK_OUT_NO_VICTIM);
+		return 0;
+	}
 	return 1;
 }
 

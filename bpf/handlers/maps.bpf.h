@@ -134,6 +134,8 @@ struct {
 	__u64 gated_since_ns;
 	__u64 gated_ns;
 	__u64 pressed_ns; /* last sample under pressure */
+	__u64 barren_ns;  /* last walk that found nobody, 0: the last one found somebody */
+	__s32 barren_floor;
 	__u32 seen_reason;
 	__u32 under_pressure;
 	__u32 interval_ms;		     /* until the next look, as of the last sample */

@@ -1,29 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Processes in the states that a killer trips over. Each prints "ready PID ..." and then holds
- * still until it is killed, or until its stdin ends.
+ * Processes in the states that a killer trips over. Each says "ready PID" and then holds still
+ * until it is killed; after five minutes it goes by itself, so that no test leaves one behind.
  *
- *   victims hold ADJ MB [IDLE]       MB of anon memory; IDLE: SCHED_IDLE, pinned to CPU 0
- *   victims grow ADJ MB MB_PER_S     grows to MB at that rate, then holds
- *   victims leaderless ADJ MB        the main thread has exited, another holds the memory
- *   victims shared ADJ MB UID        two processes, one address space; the second as UID
- *   victims spin CPUS                busy loops, for a victim that shall get no CPU
+ *   victims hold UID ADJ MB         MB of anon memory
+ *   victims stuck UID ADJ MB        cannot die: waits for a lock, uninterruptible, until its
+ *                                   helper ("second") is killed
+ *   victims grow UID ADJ MB RATE    grows to MB at RATE MB a second, says "grown", then holds
+ *   victims leaderless UID ADJ MB   the main thread has exited, another holds the memory
+ *   victims shared UID ADJ MB UID2  two processes, one address space; the second as UID2
+ *   victims zombie UID ADJ MB       the process that says ready has a dead, unreaped child
+ *   victims namespace UID ADJ MB    init of a PID namespace
+ *   victims busy UID ADJ MB         busy loop anywhere
+ *   victims race PIN THREADS        runs the pinned SYSCALL program on THREADS at once, once
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "lmk/abi.h"
+
+#define LIFE_S 300
 
 static void die(const char *what)
 {
@@ -40,154 +55,273 @@ static void set_adj(const char *adj)
 	close(fd);
 }
 
+static void become(const char *uid)
+{
+	uid_t wanted = (uid_t)atoi(uid);
+
+	if (setresuid(wanted, wanted, wanted))
+		die("setresuid");
+}
+
 /* Pages that do not compress well: zram must not swallow them whole. */
 static void fill(char *memory, size_t bytes)
 {
-	static unsigned long long seed = 88172645463325252ULL;
+	static uint64_t seed = 88172645463325252ULL;
 
-	for (size_t i = 0; i + 8 <= bytes; i += 8) {
+	for (size_t i = 0; i + sizeof(seed) <= bytes; i += sizeof(seed)) {
 		seed ^= seed << 13;
 		seed ^= seed >> 7;
 		seed ^= seed << 17;
-		memcpy(memory + i, &seed, 8);
+		memcpy(memory + i, &seed, sizeof(seed));
 	}
 }
 
 static char *take(size_t bytes)
 {
-	char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		die("mmap");
 	return memory;
 }
 
-static void ready(void)
+static void say(const char *what, int pid)
 {
-	printf("ready %d\n", getpid());
+	printf("%s %d\n", what, pid);
 	fflush(stdout);
 }
 
-static void wait_for_end(void)
+static void hold_still(void)
 {
-	char byte;
-
-	while (read(0, &byte, 1) > 0 || errno == EINTR)
-		;
-	_exit(0);
+	for (;;)
+		pause();
 }
 
-static void *hold_in_thread(void *memory)
+static void *hold_in_thread(void *nothing)
 {
-	struct timespec soon = {.tv_nsec = 100000000};
+	char path[64], line[256];
+	FILE *file;
 
-	(void)memory;
-	nanosleep(&soon, NULL); /* until the leader has gone */
-	ready();
-	wait_for_end();
+	(void)nothing;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", getpid());
+	/* Until the leader has gone: "PID (comm) Z". */
+	do {
+		file = fopen(path, "re");
+		if (!file || !fgets(line, sizeof(line), file))
+			line[0] = '\0';
+		if (file)
+			fclose(file);
+	} while (!strstr(line, ") Z"));
+	say("ready", getpid());
+	hold_still();
 	return NULL;
 }
 
-static void leaderless(size_t bytes)
+static void leaderless(void)
 {
 	pthread_t thread;
-	char *memory = take(bytes);
 
-	fill(memory, bytes);
-	if (pthread_create(&thread, NULL, hold_in_thread, memory))
+	if (pthread_create(&thread, NULL, hold_in_thread, NULL))
 		die("pthread_create");
 	syscall(SYS_exit, 0); /* this thread alone */
 }
 
 static int second_process(void *uid)
 {
-	/* Its parent's death is nobody's signal here: only the killer may end it. */
-	if (setresuid((uid_t)atoi(uid), (uid_t)atoi(uid), (uid_t)atoi(uid)))
-		die("setresuid");
-	for (;;)
-		pause();
+	become(uid);
+	hold_still();
+	return 0;
 }
 
-static void shared(size_t bytes, char *uid)
+static void shared(char *second_uid)
 {
 	static char stack[65536] __attribute__((aligned(16)));
-	char *memory = take(bytes);
-	int pid;
+	int pid = clone(second_process, stack + sizeof(stack), CLONE_VM | SIGCHLD, second_uid);
 
-	fill(memory, bytes);
-	pid = clone(second_process, stack + sizeof(stack), CLONE_VM | SIGCHLD, uid);
 	if (pid < 0)
 		die("clone");
-	printf("ready %d %d\n", getpid(), pid);
-	fflush(stdout);
-	wait_for_end();
+	say("second", pid);
 }
 
-static void grow(size_t bytes, long mb_per_s)
+static void zombie(void)
 {
-	char *memory = take(bytes);
+	siginfo_t info;
+	int pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		_exit(0);
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT))
+		die("waitid");
+	say("zombie", pid);
+}
+
+static void new_namespace(void)
+{
+	int pid;
+
+	if (unshare(CLONE_NEWPID))
+		die("unshare");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid) {
+		say("init", pid);
+		_exit(0);
+	}
+	alarm(LIFE_S);
+}
+
+/*
+ * Writes to `end` from memory whose pages never come: holds the pipe's mutex for good, so
+ * that whoever else writes there waits in TASK_UNINTERRUPTIBLE.
+ */
+static void hold_pipe(int end)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register area = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+	int fault = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	char *memory = take(4096);
+
+	area.range.start = (uintptr_t)memory;
+	area.range.len = 4096;
+	if (fault < 0 || ioctl(fault, UFFDIO_API, &api) || ioctl(fault, UFFDIO_REGISTER, &area))
+		die("userfaultfd");
+	if (write(end, memory, 4096) < 0)
+		die("write");
+	_exit(0);
+}
+
+static bool sleeps_in_fault(int pid)
+{
+	char path[64], line[256] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	file = fopen(path, "re");
+	if (!file)
+		die(path);
+	if (!fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	fclose(file);
+	return atol(line) == SYS_write && line[0] >= '0' && line[0] <= '9';
+}
+
+/* Returns the end of a pipe that nobody can write to. */
+static int stuck(void)
+{
+	int ends[2], pid;
+
+	if (pipe(ends))
+		die("pipe");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		set_adj("-1000");
+		alarm(LIFE_S);
+		hold_pipe(ends[1]);
+	}
+	while (!sleeps_in_fault(pid))
+		usleep(1000);
+	say("second", pid);
+	return ends[1];
+}
+
+static void grow(char *memory, size_t bytes, long mb_per_s)
+{
 	const size_t step = 256 * 1024;
 	struct timespec pause_for = {.tv_nsec = 1000000000L / (mb_per_s * 4)};
 
-	ready();
 	for (size_t done = 0; done + step <= bytes; done += step) {
 		fill(memory + done, step);
-		if (mb_per_s < 1000)
-			nanosleep(&pause_for, NULL);
+		nanosleep(&pause_for, NULL);
 	}
-	puts("grown");
-	fflush(stdout);
-	wait_for_end();
+	say("grown", getpid());
 }
 
-static void hold(size_t bytes, int idle)
-{
-	char *memory = take(bytes);
-	struct sched_param parameters = {0};
-	cpu_set_t first;
+static struct {
+	int program;
+	pthread_barrier_t start;
+	__u32 outcomes[LMK_OUT_MAX];
+} contest;
 
-	fill(memory, bytes);
-	if (idle) {
-		CPU_ZERO(&first);
-		CPU_SET(0, &first);
-		if (sched_setaffinity(0, sizeof(first), &first) ||
-		    sched_setscheduler(0, SCHED_IDLE, &parameters))
-			die("sched_setscheduler");
-	}
-	ready();
-	wait_for_end();
+static void *contestant(void *nothing)
+{
+	struct lmk_call call = {0};
+	union bpf_attr attr;
+
+	(void)nothing;
+	memset(&attr, 0, sizeof(attr));
+	attr.test.prog_fd = (__u32)contest.program;
+	attr.test.ctx_in = (uintptr_t)&call;
+	attr.test.ctx_size_in = sizeof(call);
+	pthread_barrier_wait(&contest.start);
+	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)))
+		die("BPF_PROG_TEST_RUN");
+	__sync_fetch_and_add(&contest.outcomes[call.outcome], 1);
+	return NULL;
 }
 
-static void spin(int cpus)
+static int race(const char *pin, int threads)
 {
-	for (int i = 1; i < cpus; i++) {
-		if (!fork()) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			for (;;)
-				;
-		}
-	}
-	ready();
-	for (;;)
-		;
+	pthread_t ids[64];
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.pathname = (uintptr_t)pin;
+	contest.program = (int)syscall(SYS_bpf, BPF_OBJ_GET, &attr, sizeof(attr));
+	if (contest.program < 0)
+		die(pin);
+	pthread_barrier_init(&contest.start, NULL, (unsigned int)threads);
+	for (int i = 0; i < threads; i++)
+		pthread_create(&ids[i], NULL, contestant, NULL);
+	for (int i = 0; i < threads; i++)
+		pthread_join(ids[i], NULL);
+	for (int i = 0; i < LMK_OUT_MAX; i++)
+		printf("%u ", contest.outcomes[i]);
+	puts("");
+	return 0;
 }
 
 int main(int count, char **words)
 {
-	size_t bytes = count > 3 ? strtoul(words[3], NULL, 10) << 20 : 0;
+	const char *mode = count > 1 ? words[1] : "";
+	size_t bytes;
+	char *memory;
+	int end = -1;
 
-	if (count >= 3 && !strcmp(words[1], "spin"))
-		spin(atoi(words[2]));
-	if (count < 4)
+	if (!strcmp(mode, "race") && count == 4 && atoi(words[3]) <= 64)
+		return race(words[2], atoi(words[3]));
+	if (count < 5)
 		return 2;
-	set_adj(words[2]);
-	if (!strcmp(words[1], "hold"))
-		hold(bytes, count > 4);
-	else if (!strcmp(words[1], "leaderless"))
-		leaderless(bytes);
-	else if (!strcmp(words[1], "shared") && count > 4)
-		shared(bytes, words[4]);
-	else if (!strcmp(words[1], "grow") && count > 4)
-		grow(bytes, atol(words[4]));
-	return 2;
+	alarm(LIFE_S);
+	bytes = strtoul(words[4], NULL, 10) << 20;
+	set_adj(words[3]);
+	if (!strcmp(mode, "namespace"))
+		new_namespace();
+	memory = take(bytes ? bytes : 4096);
+	if (strcmp(mode, "grow"))
+		fill(memory, bytes);
+	if (!strcmp(mode, "shared") && count > 5) {
+		shared(words[5]); /* before it loses the right to become another */
+	} else if (!strcmp(mode, "zombie")) {
+		become(words[2]);
+		zombie();
+	}
+	if (!strcmp(mode, "stuck"))
+		end = stuck();
+	become(words[2]);
+	if (!strcmp(mode, "leaderless"))
+		leaderless();
+	if (!strcmp(mode, "grow") && count > 5)
+		grow(memory, bytes, atol(words[5]));
+	say("ready", getpid());
+	if (end >= 0 && write(end, "", 1) < 0)
+		die("write");
+	while (!strcmp(mode, "busy"))
+		;
+	hold_still();
 }

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The handlers on a device by themselves: loaded and pinned by `lmk-loader`, with no agent.
+
+Everything happens below a pin directory of its own, and only the uids of the test's own
+processes may be killed, so a device that somebody works on loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lmk import build
+from lmk.build.recipe import ABIS
+from lmk.build.sources import source_root
+from lmk.device.interface import Device
+from lmk.device.root import Root, find_root
+from lmk.policy import Policy, load
+from lmk.policy.layout import UID_RANGES, PolicyStruct
+
+__all__ = ["FIRST_UID", "LAST_UID", "Loaded", "Victim", "calm_policy", "loaded", "urgent_policy"]
+
+#: The processes of these tests; nobody else may die.
+FIRST_UID, LAST_UID = 19_700, 19_749
+_FOLDER = "/data/local/tmp/lmk-handlers-test"
+_PINS = "/sys/fs/bpf/lmk-test"
+#: How long anything may take in an emulated guest on a busy machine.
+PATIENCE = timedelta(seconds=60)
+
+
+def calm_policy() -> Policy:
+    """Never a reason to kill; only the test's own processes could die."""
+    policy = load("default")
+    policy.only_uids.add(first=FIRST_UID, last=LAST_UID)
+    for reason in (policy.full_stall, policy.low_swap, policy.some_stall, policy.watermark):
+        reason.enabled = False
+    return policy
+
+
+def urgent_policy(floor: int = 900) -> Policy:
+    """Always a reason to kill, on a device that is at rest: no stall is too little."""
+    policy = calm_policy()
+    policy.scarcity.available_below_pct = 100
+    policy.some_stall.enabled = True
+    policy.some_stall.stall_ms = 0
+    policy.some_stall.min_oom_score_adj = floor
+    return policy
+
+
+def raw(policy: Policy) -> bytes:
+    """``struct lmk_policy``, as ``lmk_policy_from_pb()`` makes it."""
+    view = PolicyStruct()
+    for member in Policy.DESCRIPTOR.fields:
+        value = getattr(policy, member.name)
+        if member.is_repeated:
+            assert len(value) <= UID_RANGES
+            for index, entry in enumerate(value):
+                getattr(view, member.name)[index].first = entry.first
+                getattr(view, member.name)[index].last = entry.last
+            setattr(view, f"{member.name}_count", len(value))
+        elif member.message_type is not None:
+            for part in member.message_type.fields:
+                setattr(view, f"{member.name}_{part.name}", int(getattr(value, part.name)))
+        elif member.name != "name":
+            setattr(view, member.name, int(value))
+    return bytes(view)
+
+
+@cache
+def _victims(abi: str) -> bytes:
+    """The program of victims.c for `abi`."""
+    source = Path(__file__).parent / "device" / "victims" / "victims.c"
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "victims"
+        command = [f"{ABIS[abi].triplet}-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
+        command += ["-static", "-pthread", "-include", "linux/types.h"]
+        command += [f"-I{source_root() / 'bpf' / 'include'}", str(source), "-o", str(output)]
+        subprocess.run(command, check=True, timeout=120)
+        return output.read_bytes()
+
+
+@dataclass
+class Victim:
+    """A process of victims.c.
+
+    :ivar second: pid of the other process, for the modes that have one.
+    """
+
+    pid: int
+    output: str
+    second: int = 0
+
+
+@dataclass
+class Loaded:
+    """The handlers on one device, and the means to see what they do."""
+
+    root: Root
+    _outputs: int = 0
+    _seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def loader(self, arguments: str) -> str:
+        """What `lmk-loader ARGUMENTS` prints; it must succeed."""
+        result = self.root.run(f"{_FOLDER}/lmk-loader {arguments} --pin-dir {_PINS}")
+        assert result.exit_code == 0, f"{arguments}: {result.error_text}"
+        return result.text
+
+    def load(self, policy: Policy) -> dict[str, Any]:
+        """Load, attach, start; the loader's report."""
+        self.root.run(f"{_FOLDER}/lmk-loader unload --pin-dir {_PINS}")
+        self._write_policy(policy)
+        answer: dict[str, Any] = json.loads(
+            self.loader(f"load --object {_FOLDER}/lmk.bpf.o --policy {_FOLDER}/policy")
+        )
+        return answer
+
+    def try_load(self, policy: Policy, *, damaged: bool = False) -> int:
+        """The exit code of `lmk-loader load`."""
+        self._write_policy(policy)
+        source = f"{_FOLDER}/lmk.bpf.o"
+        if damaged:
+            self.root.run(f"head -c 20000 {source} >{_FOLDER}/damaged.o")
+            source = f"{_FOLDER}/damaged.o"
+        command = f"load --object {source} --policy {_FOLDER}/policy --pin-dir {_PINS}"
+        return self.root.run(f"{_FOLDER}/lmk-loader {command}").exit_code
+
+    def remove_pins(self, *kinds: str) -> None:
+        """Leave the handlers half there, as after a crash."""
+        for kind in kinds:
+            self.root.run(f"rm -r {_PINS}/{kind}")
+
+    def set_policy(self, policy: Policy) -> None:
+        """Replace the policy of the running handlers."""
+        self._write_policy(policy)
+        self.loader(f"policy {_FOLDER}/policy")
+
+    def _write_policy(self, policy: Policy) -> None:
+        self.root.device.push(raw(policy), f"{_FOLDER}/policy")
+
+    def call(self, operation: str, arguments: str = "") -> dict[str, Any]:
+        """Ask the SYSCALL program; its ``struct lmk_call``."""
+        answer: dict[str, Any] = json.loads(self.loader(f"run {operation} {arguments}"))
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        """Sample, verdict and next candidates; asks again while another CPU decides."""
+        until = time.monotonic() + PATIENCE.total_seconds()
+        while True:
+            answer = self.call("status", "--candidates")
+            if answer["result"] == 0:
+                return answer
+            assert time.monotonic() < until, answer
+
+    def counters(self) -> dict[str, Any]:
+        """``struct lmk_counters``."""
+        answer: dict[str, Any] = json.loads(self.loader("counters"))
+        return answer
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every event since load, oldest first."""
+        text = self.loader("events --timeout-ms 0")
+        self._seen += [json.loads(line) for line in text.splitlines()]
+        return self._seen
+
+    def events_of(self, kind: str) -> list[dict[str, Any]]:
+        """The events of `kind` so far."""
+        return [event for event in self.events() if event["type"] == kind]
+
+    def wait_for(self, kind: str, count: int = 1, **matching: object) -> list[dict[str, Any]]:
+        """The events of `kind`, once there are `count` that match."""
+        until = time.monotonic() + PATIENCE.total_seconds()
+        while True:
+            found = [
+                event
+                for event in self.events()
+                if event["type"] == kind
+                and all(event[name] == value for name, value in matching.items())
+            ]
+            if len(found) >= count:
+                return found
+            assert time.monotonic() < until, f"no {count} {kind}: {self.counters()}"
+            time.sleep(0.05)
+
+    def kills(self, count: int = 1) -> list[dict[str, Any]]:
+        """The kill events, once there are `count`."""
+        return self.wait_for("kill", count)
+
+    def start(
+        self,
+        mode: str,
+        *,
+        adj: int,
+        mb: int = 8,
+        uid: int = FIRST_UID,
+        more: str = "",
+        cgroup: str = "",
+    ) -> Victim:
+        """Start a process of victims.c, ready when this returns (unless it grows)."""
+        self._outputs += 1
+        output = f"{_FOLDER}/output-{self._outputs}"
+        command = f"exec {_FOLDER}/victims {mode} {uid} {adj} {mb} {more}"
+        if cgroup:
+            command = f"echo $$ >{cgroup}/cgroup.procs; {command}"
+        self.root.run(f"setsid sh -c {shlex.quote(command)} </dev/null >{output} 2>&1 & echo")
+        if mode == "grow":
+            return Victim(self.newest("victims"), output)
+        said = self.said(output, "ready")
+        second = next((int(said[word]) for word in ("second", "zombie", "init") if word in said), 0)
+        return Victim(int(said["ready"]), output, second)
+
+    def start_namespace(self, *, adj: int) -> int:
+        """The pid, as the device sees it, of the init of a PID namespace."""
+        self._outputs += 1
+        output = f"{_FOLDER}/output-{self._outputs}"
+        command = f"{_FOLDER}/victims namespace {FIRST_UID} {adj} 8"
+        self.root.run(f"setsid {command} </dev/null >{output} 2>&1 & echo")
+        said = self.said(output, "ready")
+        assert said["ready"] == "1"
+        return int(said["init"])
+
+    def start_with_pid(self, pid: int, *, adj: int) -> Victim:
+        """A process that gets `pid`, which a process before it had."""
+        until = time.monotonic() + PATIENCE.total_seconds()
+        while True:
+            self._outputs += 1
+            output = f"{_FOLDER}/output-{self._outputs}"
+            command = f"{_FOLDER}/victims hold {FIRST_UID} {adj} 8"
+            self.root.run(
+                f"echo {pid - 1} >/proc/sys/kernel/ns_last_pid;"
+                f" {command} </dev/null >{output} 2>&1 & echo"
+            )
+            got = int(self.said(output, "ready")["ready"])
+            if got == pid:
+                return Victim(pid, output)
+            self.root.run(f"kill -9 {got}")
+            assert time.monotonic() < until, f"pid {pid} does not come again, but {got}"
+
+    def newest(self, name: str) -> int:
+        """The pid of the process of this name that was started last."""
+        until = time.monotonic() + PATIENCE.total_seconds()
+        while True:
+            found = self.root.run(f"pidof {name}").text.split()
+            if found:
+                return max(int(pid) for pid in found)
+            assert time.monotonic() < until, f"no process {name}"
+
+    def said(self, output: str, word: str) -> dict[str, str]:
+        """What a victim printed, by first word, once `word` is among it."""
+        until = time.monotonic() + PATIENCE.total_seconds()
+        while True:
+            text = self.root.run(f"cat {output}").text
+            said = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+            if word in said:
+                return said
+            assert time.monotonic() < until, f"{output}: {text!r}"
+            time.sleep(0.05)
+
+    def said_now(self, output: str, word: str) -> bool:
+        """Has a victim printed `word` by now?"""
+        return any(line.startswith(word) for line in self.root.run(f"cat {output}").text.split())
+
+    def race(self, threads: int) -> dict[str, int]:
+        """Run one decision on `threads` threads at once; how many ended in what."""
+        text = self.root.run(f"{_FOLDER}/victims race {_PINS}/programs/lmk_call {threads}").text
+        names = list(self.counters()["outcome"])
+        return dict(zip(names, map(int, text.split()), strict=True))
+
+    def alive(self, pid: int) -> bool:
+        """Does `pid` live (a zombie does not)?"""
+        text = self.root.run(f"cat /proc/{pid}/stat 2>/dev/null").text
+        return bool(text) and text.rpartition(")")[2].split()[0] not in "ZX"
+
+    def await_death(self, pid: int) -> None:
+        """Return once `pid` is gone."""
+        until = time.monotonic() + PATIENCE.total_seconds()
+        while self.alive(pid):
+            assert time.monotonic() < until, f"{pid} lives: {self.counters()}"
+            time.sleep(0.02)
+
+    def pinned(self) -> list[str]:
+        """What is below the pin directory."""
+        return self.root.run(f"find {_PINS} 2>/dev/null").text.split()
+
+
+@contextmanager
+def loaded(device: Device) -> Iterator[Loaded]:
+    """The programs pushed, nothing loaded yet; at the end nothing of it is left."""
+    root = find_root(device)
+    abi = root.run("uname -m").text.strip()
+    bundle = build.build([abi])
+    for name in ("lmk-loader", "lmk.bpf.o"):
+        entry = bundle.file(abi, name)
+        device.push(entry.content, f"{_FOLDER}/{name}", mode=0o755)
+    device.push(_victims(abi), f"{_FOLDER}/victims", mode=0o755)
+    handlers = Loaded(root)
+    try:
+        yield handlers
+    finally:
+        root.run(f"killall -9 victims 2>/dev/null; {_FOLDER}/lmk-loader unload --pin-dir {_PINS}")
+        root.run(f"rm -rf {_FOLDER}")
