@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent process: its main thread serves, spools and keeps time; agent.c is its loop. */
+/*
+ * The agent process: its main thread serves, spools and keeps time. agent_start.c brings it up,
+ * agent.c is its loop, say.c what it records.
+ */
 #ifndef LMK_AGENT_AGENT_H
 #define LMK_AGENT_AGENT_H
 
@@ -43,6 +46,19 @@ struct agent {
 
 /* Process of the subcommand `agent`: everything else comes from shared memory. Exit code. */
 int agent_main(void);
+
+/* Serves until the device is given back (agent.c). Exit code. */
+int agent_loop(struct agent *agent);
+
+/* The session file as things are now. 0 or -errno. */
+int agent_write_session(struct agent *agent);
+/* Has the loop hear of the guardian's end. */
+void agent_watch_guardian(struct agent *agent);
+/* Finds anew who must never die. */
+void agent_refresh_protected(struct agent *agent);
+
+/* Spools the kills that are done, and frees their slots. */
+void agent_report_kills(struct agent *agent);
 
 /* Spools a Lifecycle record; `peer` may be NULL. */
 void agent_say(struct agent *agent, lmk_v1_Lifecycle_Kind kind, const struct record_peer *peer,

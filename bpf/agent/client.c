@@ -213,6 +213,7 @@ __u64 client_expire(struct agent *agent, __u64 now_ns)
 		if (client->kind == CLIENT_FREE)
 			continue;
 		unread = client_unread(client);
+		client->reads = !unread || unread < client->unread;
 		if ((!unread && client->out_sent == client->out_length) || unread < client->unread)
 			client->progress_ns = now_ns;
 		client->unread = unread;

@@ -40,6 +40,7 @@ struct client {
 	__u64 since_ns;	   /* connected, or last request */
 	__u64 progress_ns; /* last time it read something, or nothing waited */
 	int unread;	   /* bytes in the socket, last time it was asked */
+	bool reads;	   /* between the last two times it was asked, it took some, or all */
 	__u64 ring_lost_told;
 	__u64 queue_lost_told;
 	struct spool_reader reader;

@@ -17,11 +17,9 @@
 #include "clock.h"
 #include "exit_code.h"
 #include "give_back.h"
+#include "leftovers.h"
 #include "lease.h"
 #include "process.h"
-#include "record.h"
-#include "session_file.h"
-#include "spool.h"
 
 extern char **environ;
 
@@ -109,24 +107,18 @@ static void reap(void)
 		;
 }
 
-/* The agent is lost: say so in the spool, for whoever comes next. */
+/* Say so in the spool, for whoever comes next, with what the agent still had in hand. */
 static void record_agent_lost(struct shared *shared)
 {
-	__u8 payload[lmk_v1_Record_size];
-	static struct spool spool;
-	char boot_id[40] = "";
 	char text[96];
+	int error;
 
-	read_boot_id(boot_id);
-	if (spool_open(&spool, shared->dir, boot_id, shared->spool_limit_kb) ||
-	    spool_begin_run(&spool, shared->run))
-		return;
-	shared->run = spool.run;
 	snprintf(text, sizeof(text), "the agent died again after %d restarts", AGENT_TRIES);
-	spool_append(&spool, payload,
-		     record_lifecycle(payload, spool.run, spool.next_seq,
-				      lmk_v1_Lifecycle_Kind_AGENT_LOST, NULL, text));
-	spool_close(&spool);
+	if (shared->with_handlers)
+		leftovers_take(shared);
+	error = leftovers_spool(shared, lmk_v1_Lifecycle_Kind_AGENT_LOST, text);
+	if (error)
+		log_line("guardian: spool: %s", strerror(-error));
 }
 
 /* A pidfd of the agent there is, or of a new one; -errno when none can be had. */

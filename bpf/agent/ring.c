@@ -30,6 +30,14 @@ int ring_open(struct ring *ring, int map, __u32 bytes)
 	return 0;
 }
 
+void ring_close(struct ring *ring)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	munmap(ring->consumer_position, page);
+	munmap((void *)(unsigned long)ring->producer_position, page + 2 * (ring->mask + 1));
+}
+
 unsigned int ring_consume(struct ring *ring, void (*take)(const void *event, size_t size, void *),
 			  void *context)
 {

@@ -20,6 +20,8 @@ struct ring {
 /* Maps the ring buffer `map` of `bytes` (a power of two). 0 or -errno. */
 int ring_open(struct ring *ring, int map, __u32 bytes);
 
+void ring_close(struct ring *ring);
+
 /* Hands each event that is there to `take`, oldest first. Returns how many. */
 unsigned int ring_consume(struct ring *ring, void (*take)(const void *event, size_t size, void *),
 			  void *context);

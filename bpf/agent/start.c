@@ -19,6 +19,7 @@
 #include "give_back.h"
 #include "guardian.h"
 #include "lease.h"
+#include "leftovers.h"
 #include "load.h"
 #include "policy_check.h"
 #include "process.h"
@@ -244,6 +245,8 @@ int start_main(const struct start_options *options)
 
 		read_policy(shared, options->policy);
 		/* Nobody holds the lock, so what is pinned is what dead ones left. */
+		if (pins_present())
+			leftovers_take(shared);
 		if (pins_present() && give_back(options->dir, true))
 			fail(EXIT_TRANSIENT,
 			     "what a dead agent left in " LMK_PIN_DIR " could not be removed");

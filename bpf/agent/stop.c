@@ -13,9 +13,11 @@
 #include "clock.h"
 #include "exit_code.h"
 #include "give_back.h"
+#include "leftovers.h"
 #include "lmk/v1/control.pb.h"
 #include "process.h"
 #include "session_file.h"
+#include "shared.h"
 #include "socket.h"
 #include "spool.h"
 #include "start.h"
@@ -49,28 +51,81 @@ static int ask(const struct session *session)
 	return error;
 }
 
-static bool wait_for_lock(int lock, __u64 patience_ns)
+/*
+ * Until nobody holds the lock, or patience is over. With `answered`, asks every agent there is to
+ * go: while we wait a new one may have taken over, with a socket of its own.
+ */
+static bool wait_for_end(const char *dir, int lock, bool *answered, __u64 patience_ns)
 {
 	__u64 end_ns = boottime_ns() + patience_ns;
+	char asked[SOCKET_NAME] = "";
 
 	while (flock(lock, LOCK_EX | LOCK_NB)) {
+		struct session session;
+
 		if (boottime_ns() >= end_ns)
 			return false;
+		if (answered && !session_read(dir, &session) &&
+		    strcmp(asked, session.control_socket)) {
+			if (!ask(&session))
+				*answered = true;
+			memcpy(asked, session.control_socket, sizeof(asked));
+		}
 		usleep(20000);
 	}
 	return true;
 }
 
-/* The process that the session file names, if it still is that one. */
-static void kill_process(pid_t pid, __u64 start_ticks)
+/* The process that the session file names, if it still is that one; -1. */
+static int open_process(pid_t pid, __u64 start_ticks)
 {
 	int fd = pid > 0 ? pidfd_open(pid) : -1;
 
-	if (fd < 0)
-		return;
-	if (process_is(pid, start_ticks))
-		pidfd_kill(fd, SIGKILL);
-	close(fd);
+	if (fd >= 0 && !process_is(pid, start_ticks)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Each would bring back the other: both are stopped before either dies. */
+static void kill_both(const struct session *session)
+{
+	const int signals[] = {SIGSTOP, SIGKILL};
+	int fds[] = {
+		open_process(session->guardian_pid, session->guardian_start_ticks),
+		open_process(session->agent_pid, session->agent_start_ticks),
+	};
+
+	for (int i = 0; i < 2; i++) {
+		for (int j = 0; j < 2; j++) {
+			if (fds[j] >= 0)
+				pidfd_kill(fds[j], signals[i]);
+		}
+	}
+	for (int j = 0; j < 2; j++) {
+		if (fds[j] >= 0)
+			close(fds[j]);
+	}
+}
+
+/* Of a session whose agent and guardian are dead. fail()s. */
+static void remove_pins(const char *dir)
+{
+	static struct shared shared;
+	int pins = open("/sys/fs/bpf", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+
+	if (pins >= 0 && flock(pins, LOCK_EX | LOCK_NB))
+		fail(EXIT_USAGE, "a session of another directory is running");
+	shared.spool_limit_kb = SPOOL_LIMIT_KB;
+	snprintf(shared.dir, sizeof(shared.dir), "%s", dir);
+	leftovers_take(&shared);
+	leftovers_spool(&shared, lmk_v1_Lifecycle_Kind_DETACHED,
+			"agent and guardian were dead; their handlers were removed");
+	error = give_back(dir, true);
+	if (error)
+		fail(EXIT_TRANSIENT, "not all of " LMK_PIN_DIR " could be removed: %s",
+		     strerror(-error));
 }
 
 int stop_main(const char *dir)
@@ -88,33 +143,24 @@ int stop_main(const char *dir)
 	if (lock < 0)
 		fail(EXIT_USAGE, "%s: %s", path, strerror(errno));
 	if (flock(lock, LOCK_EX | LOCK_NB)) {
-		what = "session";
-		/* It may be detaching already, or the agent just being restarted: then wait. */
-		if (known)
-			ask(&session);
-		if (!wait_for_lock(lock, ASKED_NS)) {
+		bool answered = false;
+
+		if (!wait_for_end(dir, lock, &answered, ASKED_NS)) {
 			if (session_read(dir, &session))
 				fail(EXIT_TRANSIENT, "the session in %s neither answers nor ends",
 				     dir);
-			/* The guardian first, or it would start a new agent. */
-			kill_process(session.guardian_pid, session.guardian_start_ticks);
-			kill_process(session.agent_pid, session.agent_start_ticks);
+			kill_both(&session);
 			what = "killed";
-			if (!wait_for_lock(lock, KILLED_NS))
+			if (!wait_for_end(dir, lock, NULL, KILLED_NS))
 				fail(EXIT_TRANSIENT, "agent %d or guardian %d does not die",
 				     session.agent_pid, session.guardian_pid);
+		} else if (answered) {
+			what = "session"; /* else they were just dying by themselves */
 		}
 	}
 	/* Whoever held it is gone: what is pinned now is nobody's. */
 	if (pins_present()) {
-		int pins = open("/sys/fs/bpf", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
-
-		if (pins >= 0 && flock(pins, LOCK_EX | LOCK_NB))
-			fail(EXIT_USAGE, "a session of another directory is running");
-		error = give_back(dir, true);
-		if (error)
-			fail(EXIT_TRANSIENT, "not all of " LMK_PIN_DIR " could be removed: %s",
-			     strerror(-error));
+		remove_pins(dir);
 		if (!strcmp(what, "nothing"))
 			what = "leftovers";
 	} else if (known) {

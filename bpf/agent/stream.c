@@ -111,15 +111,13 @@ void stream_pump(struct agent *agent, struct client *client)
 }
 
 /* A follower that leaves the last beat unread is no reason to keep the device. */
-static bool reads(const struct client *client)
+static bool is_heard(const struct client *client)
 {
-	int unread = client_unread(client);
-
 	if (client->kind != CLIENT_RECORD || !client->streaming || !client->follow)
 		return false;
 	if (client->out_sent < client->out_length) /* catching up: did it move? */
 		return boottime_ns() - client->progress_ns < 2 * HEARTBEAT_NS;
-	return !unread || unread < client->unread;
+	return client->reads;
 }
 
 void stream_beat(struct agent *agent)
@@ -130,7 +128,7 @@ void stream_beat(struct agent *agent)
 	size_t length;
 
 	for (unsigned int i = 0; i < CLIENTS_MAX; i++) {
-		if (reads(&agent->clients[i]))
+		if (is_heard(&agent->clients[i]))
 			somebody_reads = true;
 	}
 	if (somebody_reads)

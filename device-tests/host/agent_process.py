@@ -126,10 +126,12 @@ class Agent:
             session = self.session
         except FileNotFoundError:
             session = {}
-        for who in ("guardian_pid", "agent_pid"):
-            pid = int(session.get(who, 0))
-            if pid and is_agent(pid, self.directory):
-                os.kill(pid, signal.SIGKILL)
+        # Each would bring back the other: both are stopped before either dies.
+        pids = [int(session.get(who, 0)) for who in ("guardian_pid", "agent_pid")]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                if pid and is_agent(pid, self.directory):
+                    os.kill(pid, number)
         self.stop()
 
 

@@ -48,6 +48,14 @@ def refusals(agent: Agent) -> list[Record]:
     ]
 
 
+def is_hung_up(link: socket.socket) -> bool:
+    """Closed without a byte; a reset, where it had not read all we said."""
+    try:
+        return link.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def test_hello_proves_the_token_and_names_both_clocks(agent: Agent) -> None:
     session = parse_session_file((agent.directory / "session").read_text(), str(agent.directory))
     hello = agent.records()[0].hello
@@ -120,7 +128,7 @@ def test_a_flood_of_refused_clients_does_not_flood_the_spool(agent: Agent) -> No
 def test_a_request_that_is_too_large_is_refused(agent: Agent) -> None:
     with connect(agent.session["record_socket"]) as link:
         link.sendall(encode_varint(1 << 20) + b"x" * 100)
-        assert link.recv(1) == b""
+        assert is_hung_up(link)
     assert len(refusals(agent)) == 1
 
 
@@ -128,8 +136,9 @@ def test_a_request_that_is_no_message_is_refused(agent: Agent) -> None:
     for name in ("record_socket", "control_socket"):
         with connect(agent.session[name]) as link:
             link.sendall(encode_varint(4) + b"\xff\xff\xff\xff")
-            while link.recv(4096):
-                pass
+            with suppress(ConnectionResetError):
+                while link.recv(4096):
+                    pass
 
 
 def test_clients_are_bounded_and_a_slot_comes_free(agent: Agent) -> None:
@@ -139,7 +148,7 @@ def test_clients_are_bounded_and_a_slot_comes_free(agent: Agent) -> None:
             client.ask(from_seq=1, run=1, follow=True)
             assert next(iter(client)).HasField("hello")
         with RecordClient(agent.session) as ninth:
-            assert ninth.link.recv(1) == b""
+            assert is_hung_up(ninth.link)
     until(lambda: agent.records() or None)
 
 
