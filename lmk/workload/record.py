@@ -117,8 +117,8 @@ def disagreements(deaths: Sequence[Death], reports: Sequence[KillReport]) -> lis
     """Everything in which the kill reports and the record of deaths differ, as lines.
 
     A death by SIGKILL without a report, a report without such a death, two reports of
-    one death, another uid or adj, and times that cannot be (an exit after the parent
-    has heard of it, a phase before the one that it follows).
+    one death, another uid or adj, and times that cannot be (a decision after the exit
+    or after memory came back, an exit long after the parent has heard of it).
     """
     found = []
     reported: dict[tuple[int, int], KillReport] = {}
