@@ -265,10 +265,6 @@ class Loaded:
             assert time.monotonic() < until, f"{output}: {text!r}"
             time.sleep(0.05)
 
-    def said_now(self, output: str, word: str) -> bool:
-        """Has a victim printed `word` by now?"""
-        return any(line.startswith(word) for line in self.root.run(f"cat {output}").text.split())
-
     def race(self, threads: int) -> dict[str, int]:
         """Run one decision on `threads` threads at once; how many ended in what."""
         text = self.root.run(f"{_FOLDER}/victims race {_PINS}/programs/lmk_call {threads}").text

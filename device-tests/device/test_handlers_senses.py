@@ -37,6 +37,8 @@ def watermarks_kb(handlers: Loaded) -> dict[str, int]:
     sums = {"min": 0, "low": 0, "high": 0}
     text = handlers.root.device.read_file("/proc/zoneinfo").decode()
     for zone in text.split("Node ")[1:]:
+        if "present  0" in zone:
+            continue
         for line in zone.splitlines():
             words = line.split()
             if len(words) == 2 and words[0] in sums:
@@ -165,11 +167,17 @@ def test_stall_is_within_a_tenth_of_proc_over_mixed_load(handlers: Loaded) -> No
 
 def test_full_stall_of_700_ms_is_seen_before_it_ends(handlers: Loaded) -> None:
     with stalling_cgroup(handlers, high_mb=8) as cgroup:
+        # Nothing to reclaim: a task over `high` is put to sleep for up to 2 s at a time.
+        handlers.root.run(f"echo 0 >{cgroup}/memory.swap.max")
         victim = handlers.start("grow", adj=900, mb=60, more="900", cgroup=cgroup)
         until = time.monotonic() + 60
-        while handlers.status()["sample"]["psi_full_window_us"] < 700_000:
+        while True:
+            # Who looks keeps a CPU busy, which is then not in a full stall: look seldom.
+            time.sleep(1.2)
+            seen_us = handlers.status()["sample"]["psi_full_window_us"]
+            if seen_us >= 700_000:
+                break
             assert time.monotonic() < until, "no full stall of 700 ms within a window"
-        assert handlers.alive(victim.pid), "the stall is over"
-        stalled = handlers.root.run(f"cat {_GROUP}/memory.current {_GROUP}/memory.high").text
-        current, high = map(int, stalled.split())
-        assert current > high or not handlers.said_now(victim.output, "grown")
+        assert seen_us <= 1_000_000
+        assert handlers.alive(victim.pid)
+        assert "grown" not in handlers.root.run(f"cat {victim.output}").text, "the stall is over"
