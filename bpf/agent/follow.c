@@ -172,7 +172,8 @@ void follow_kill(struct follower *follower, const struct lmk_kill_event *event)
 	__u32 index;
 
 	/* A dead agent may have taken it over without telling the ring so. */
-	if (already_known(follower, event->kill_id))
+	if (already_known(follower, event->kill_id) ||
+	    event->kill_id == follower->shared->last_kill_id)
 		return;
 	index = free_slot(follower);
 	if (index == KILL_SLOTS) {

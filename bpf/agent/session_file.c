@@ -34,6 +34,8 @@ const char *carrier_name(__u32 carrier)
 		return "reclaim";
 	case LMK_CARRIER_WORKQUEUE:
 		return "workqueue";
+	case LMK_CARRIER_TIMER:
+		return "timer";
 	case LMK_CARRIER_TASK_WORK:
 		return "task_work";
 	default:

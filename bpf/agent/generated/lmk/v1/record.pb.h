@@ -28,7 +28,9 @@ typedef enum _lmk_v1_Carrier {
     /* Level timer, then a work queue (kworker). */
     lmk_v1_Carrier_CARRIER_WORKQUEUE = 3,
     /* Level timer, then task work on the agent or on pid 1. */
-    lmk_v1_Carrier_CARRIER_TASK_WORK = 4
+    lmk_v1_Carrier_CARRIER_TASK_WORK = 4,
+    /* Level timer, on the user task that it interrupted. */
+    lmk_v1_Carrier_CARRIER_TIMER = 5
 } lmk_v1_Carrier;
 
 /* Numbered as AOSP's LmkKillOccurred atom; 100.. are this project's own. */
@@ -349,8 +351,8 @@ extern "C" {
 #define _lmk_v1_KillPath_ARRAYSIZE ((lmk_v1_KillPath)(lmk_v1_KillPath_KILL_PATH_OOM_OPS+1))
 
 #define _lmk_v1_Carrier_MIN lmk_v1_Carrier_CARRIER_UNSPECIFIED
-#define _lmk_v1_Carrier_MAX lmk_v1_Carrier_CARRIER_TASK_WORK
-#define _lmk_v1_Carrier_ARRAYSIZE ((lmk_v1_Carrier)(lmk_v1_Carrier_CARRIER_TASK_WORK+1))
+#define _lmk_v1_Carrier_MAX lmk_v1_Carrier_CARRIER_TIMER
+#define _lmk_v1_Carrier_ARRAYSIZE ((lmk_v1_Carrier)(lmk_v1_Carrier_CARRIER_TIMER+1))
 
 #define _lmk_v1_Reason_MIN lmk_v1_Reason_REASON_NONE
 #define _lmk_v1_Reason_MAX lmk_v1_Reason_REASON_PARTIAL_STALL
