@@ -154,7 +154,7 @@ __noinline int kill_index(__s32 pid, __u64 start_ns)
 /*
  * What is left of the memory of pid (identity start_ns), KiB, in left_kb. A killed process
  * loses its mm long before the memory is free, so that of a kill is remembered. With
- * `released` (process_mrelease(2) returned 0) the gate is opened as well.
+ * `released` (process_mrelease(2) returned 0) the gate waits for the exit alone.
  */
 static __always_inline int measure(struct lmk_call *call)
 {
@@ -168,7 +168,7 @@ static __always_inline int measure(struct lmk_call *call)
 		struct lmk_pending *kill = &kills[index & (KILLS - 1)];
 
 		if (call->released)
-			__sync_val_compare_and_swap(&state.gate, kill->kill_id, 0);
+			kill->released = 1;
 		if (kill->memory_back_ns)
 			return 0;
 		process.mm = kill->mm;

@@ -117,6 +117,7 @@ struct css_set {
 struct task_struct {
 	unsigned int flags;
 	struct mm_struct *mm;
+	int exit_state;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;

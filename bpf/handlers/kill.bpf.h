@@ -58,33 +58,31 @@ __noinline int emit_end(__u64 id, __u32 type, __u64 left_kb)
 	return emit_follow_up(id, type, left_kb, true);
 }
 
-/* Atomic: the first who says so wins, and opens the gate if it was this kill's. */
+/* Atomic: the first who says so wins. */
 static __always_inline bool memory_is_back(struct lmk_pending *kill, __u64 now)
 {
-	__u64 id = kill->kill_id;
-
-	if (__sync_val_compare_and_swap(&kill->memory_back_ns, 0, now))
-		return false;
-	__sync_val_compare_and_swap(&state.gate, id, 0);
-	return true;
+	return !__sync_val_compare_and_swap(&kill->memory_back_ns, 0, now);
 }
 
-enum victim_state { VICTIM_ALIVE, VICTIM_EXITING, VICTIM_GONE };
+/* VICTIM_GONE: nobody has that identity any more. The others are enum lmk_victim. */
+#define VICTIM_GONE (LMK_VICTIM_ENDED + 1)
 
 __noinline int victim_state(__u64 id)
 {
 	const struct lmk_pending *kill = kill_of(id);
 	struct task_struct *leader = bpf_task_from_pid(kill->pid);
-	int found = VICTIM_ALIVE;
+	int found = LMK_VICTIM_ALIVE;
 
 	if (!leader)
 		return VICTIM_GONE;
 	if (leader->start_boottime != kill->start_ns)
 		found = VICTIM_GONE;
 	else if (leader->signal->live.counter <= 0)
-		found = VICTIM_EXITING;
+		/* A zombie leader with no other thread left: its parent has been told. */
+		found = leader->exit_state && leader->signal->nr_threads <= 1 ? LMK_VICTIM_ENDED
+									      : LMK_VICTIM_EXITING;
 	else if (leader->flags & PF_EXITING && kill_notes[id & (KILLS - 1)].tid == kill->pid)
-		found = VICTIM_EXITING;
+		found = LMK_VICTIM_EXITING;
 	bpf_task_release(leader);
 	return found;
 }
@@ -105,23 +103,23 @@ __noinline int gate_now(__u64 now)
 	at = id & (KILLS - 1);
 	dry = kill_notes[at].dry_run;
 	if (dry) {
-		gate = lmk_gate_of(policy, kill, now, 1);
+		gate = lmk_gate_of(policy, kill, now, LMK_VICTIM_EXITING);
 	} else {
 		at = (__u32)victim_state(id);
 		if (at == VICTIM_GONE) {
 			if (memory_is_back(kill, now))
 				emit_end(id, LMK_EVENT_MEMORY_BACK, 0);
-			return LMK_GATE_OPEN;
+			gate = LMK_GATE_OPEN;
+		} else {
+			gate = lmk_gate_of(policy, kill, now, at);
 		}
-		gate = lmk_gate_of(policy, kill, now, at == VICTIM_EXITING);
 	}
-	if (gate == LMK_GATE_TIMEOUT) {
-		if (!dry) {
-			kill_notes[id & (KILLS - 1)].given_up = 1;
-			count_outcome(LMK_OUT_TIMEOUT);
-		}
+	if (gate == LMK_GATE_TIMEOUT && !dry) {
+		kill_notes[id & (KILLS - 1)].given_up = 1;
+		count_outcome(LMK_OUT_TIMEOUT);
+	}
+	if (gate == LMK_GATE_TIMEOUT || gate == LMK_GATE_OPEN)
 		__sync_val_compare_and_swap(&state.gate, id, 0);
-	}
 	return (int)gate;
 }
 
@@ -204,6 +202,7 @@ static __always_inline void note_kill(__u64 id, const struct lmk_process *victim
 	kill->footprint_kb = lmk_footprint_kb(victim);
 	kill->pid = victim->pid;
 	kill->attempts = 1;
+	kill->released = 0;
 	kill_notes[id & (KILLS - 1)].tid = victim->tid;
 	kill_notes[id & (KILLS - 1)].dry_run = dry_run;
 	kill_notes[id & (KILLS - 1)].given_up = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The level sensor: a timer that looks at levels, at an interval that the headroom sets. It
- * works where the tracepoints fall silent (no swap, no page cache). Softirq: it only looks;
- * what is not calm goes to a carrier.
+ * works where the tracepoints fall silent (no swap, no page cache). Softirq: what is not
+ * calm is decided on the user task it interrupted, else it goes to a carrier.
  */
 #ifndef LMK_LEVEL_TIMER_BPF_H
 #define LMK_LEVEL_TIMER_BPF_H
@@ -34,6 +34,18 @@ __noinline int look(void)
 	return 1;
 }
 
+/*
+ * A user task under this softirq is a context that may signal on any ABI: no need to wait for
+ * a carrier to be scheduled. (The task that wakes kswapd has the timer look on its own CPU, so
+ * this is what mostly comes of it.)
+ */
+static __always_inline bool user_task_below(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return !(task->flags & PF_KTHREAD) && task->mm;
+}
+
 static int on_tick(void *map, int *key, struct level_timer *element)
 {
 	struct lmk_counters *all = current_counters();
@@ -56,7 +68,7 @@ static int on_tick(void *map, int *key, struct level_timer *element)
 	} else {
 		count_outcome(LMK_OUT_CLAIMED);
 	}
-	if (due)
+	if (due && (!user_task_below() || run_decision(LMK_CARRIER_TIMER) == LMK_OUT_BUSY))
 		hand_over();
 	if (interval_ms < 1)
 		interval_ms = 1;

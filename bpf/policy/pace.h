@@ -46,6 +46,8 @@ struct lmk_pending {
 	__u64 footprint_kb;   /* at the signal */
 	__s32 pid;	      /* 0: no kill under way */
 	__u32 attempts;
+	__u32 released; /* process_mrelease(2) gave the memory back ahead of the exit */
+	__u32 pad;
 };
 
 enum lmk_gate {
@@ -55,18 +57,29 @@ enum lmk_gate {
 	LMK_GATE_TIMEOUT = 3, /* waited long enough: open, and counted */
 };
 
-/* `dying`: the victim has begun to exit (exit seen, or SIGKILL pending on a live task). */
+enum lmk_victim {
+	LMK_VICTIM_ALIVE = 0,
+	LMK_VICTIM_EXITING = 1,
+	LMK_VICTIM_ENDED = 2, /* a zombie at most: its parent has been told */
+};
+
+/*
+ * `victim`: enum lmk_victim. Open only when the memory is back *and* the victim has ended: with
+ * its memory released ahead it may still wait for a CPU to exit on, and die after the next.
+ */
 LMK_INLINE __u32 lmk_gate_of(const struct lmk_policy *policy, const struct lmk_pending *pending,
-			     __u64 now_ns, __u32 dying)
+			     __u64 now_ns, __u32 victim)
 {
 	__u64 timeout_ns = (__u64)policy->timing_kill_timeout_ms * 1000000;
 	__u64 retry_ns = (__u64)policy->timing_retry_ms * 1000000;
 
-	if (!pending->pid || pending->memory_back_ns)
+	__u32 back = pending->memory_back_ns || pending->released;
+
+	if (!pending->pid || (back && victim == LMK_VICTIM_ENDED))
 		return LMK_GATE_OPEN;
 	if (now_ns > pending->signalled_ns && now_ns - pending->signalled_ns >= timeout_ns)
 		return LMK_GATE_TIMEOUT;
-	if (!dying && !pending->exited_ns && now_ns > pending->last_signal_ns &&
+	if (victim == LMK_VICTIM_ALIVE && !pending->exited_ns && now_ns > pending->last_signal_ns &&
 	    now_ns - pending->last_signal_ns >= retry_ns)
 		return LMK_GATE_RETRY;
 	return LMK_GATE_WAIT;

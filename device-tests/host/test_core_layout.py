@@ -14,7 +14,7 @@ import pytest
 from lmk.build.compiler import host_compiler
 from lmk.build.sources import source_root
 from lmk.policy import core, layout, preset
-from lmk.policy.core import Gate, Known, ProcessFlag, Refusal, SignalBit
+from lmk.policy.core import Gate, Known, ProcessFlag, Refusal, SignalBit, Victim
 
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "lmk_sample": layout.SampleStruct,
@@ -32,6 +32,7 @@ ENUMS: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
     "LMK_SIGNAL_": SignalBit,
     "LMK_REFUSE_": Refusal,
     "LMK_GATE_": Gate,
+    "LMK_VICTIM_": Victim,
 }
 HEADERS = ("lmk/abi.h", "policy/pace.h", "policy/rank.h", "policy/window.h")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.policy import core
-from lmk.policy.core import Gate, Known, Pending, PsiDelta, Sample, Window
+from lmk.policy.core import Gate, Known, Pending, PsiDelta, Sample, Victim, Window
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Policy
 
@@ -58,28 +58,35 @@ def test_no_kill_under_way_leaves_the_gate_open(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("after_ms", "dying", "gate"),
+    ("after_ms", "victim", "gate"),
     [
-        (0, False, Gate.WAIT),
-        (249, False, Gate.WAIT),
-        (250, False, Gate.RETRY),
-        (250, True, Gate.WAIT),
-        (1999, True, Gate.WAIT),
-        (2000, True, Gate.TIMEOUT),
-        (2000, False, Gate.TIMEOUT),
+        (0, Victim.ALIVE, Gate.WAIT),
+        (249, Victim.ALIVE, Gate.WAIT),
+        (250, Victim.ALIVE, Gate.RETRY),
+        (250, Victim.EXITING, Gate.WAIT),
+        (1999, Victim.EXITING, Gate.WAIT),
+        (2000, Victim.EXITING, Gate.TIMEOUT),
+        (2000, Victim.ALIVE, Gate.TIMEOUT),
+        (1999, Victim.ENDED, Gate.WAIT),
+        (2000, Victim.ENDED, Gate.TIMEOUT),
     ],
 )
 def test_a_victim_holds_up_the_next_kill_until_the_timeout(
-    policy: Policy, after_ms: int, dying: bool, gate: Gate
+    policy: Policy, after_ms: int, victim: Victim, gate: Gate
 ) -> None:
-    assert core.gate(policy, PENDING, SECOND + after_ms * MS, dying=dying) is gate
+    assert core.gate(policy, PENDING, SECOND + after_ms * MS, victim=victim) is gate
 
 
-def test_an_exited_victim_still_giving_memory_back_holds_up_the_next(policy: Policy) -> None:
-    exited = replace(PENDING, exited_ns=SECOND + 5 * MS)
-    assert core.gate(policy, exited, SECOND + 900 * MS) is Gate.WAIT
-    back = replace(exited, memory_back_ns=SECOND + 80 * MS)
-    assert core.gate(policy, back, SECOND + 80 * MS) is Gate.OPEN
+def test_the_gate_opens_when_the_memory_is_back_and_the_victim_has_ended(policy: Policy) -> None:
+    now = SECOND + 80 * MS
+    exiting = replace(PENDING, exited_ns=SECOND + 5 * MS)
+    back = replace(exiting, memory_back_ns=now)
+    released = replace(PENDING, released=True)
+    assert core.gate(policy, exiting, now, victim=Victim.ENDED) is Gate.WAIT
+    for pending in (back, released):
+        assert core.gate(policy, pending, now, victim=Victim.ALIVE) is Gate.WAIT
+        assert core.gate(policy, pending, now, victim=Victim.EXITING) is Gate.WAIT
+        assert core.gate(policy, pending, now, victim=Victim.ENDED) is Gate.OPEN
 
 
 def test_a_retry_is_counted_from_the_last_signal_not_the_first(policy: Policy) -> None:

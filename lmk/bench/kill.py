@@ -2,10 +2,8 @@
 """``tools/bench kill``: cycles of a foreground app that outgrows memory, and how each kill went.
 
 Latencies come from the reports, *seen → signalled* also from the kernel's own trace of
-the signal. Order and deaths come from the device's record alone (the population's parent,
-and the kernel's trace for who had its signal first); what the reports say otherwise fails
-the bench. ``late_exits`` counts the processes whose end their parent heard of after that of
-a later victim: with their memory released ahead of them, they had only to get a CPU.
+the signal. Order and deaths come from the device's record alone, as the population's parent
+heard of them; what the reports say otherwise fails the bench.
 """
 
 from __future__ import annotations
@@ -22,8 +20,7 @@ from lmk.policy import Policy
 from lmk.workload.android import FOREGROUND, android_like
 from lmk.workload.phases import phases_ms
 from lmk.workload.population import Population
-from lmk.workload.record import order_violations
-from lmk.workload.signal_trace import SignalTrace, checked_ms, sent_ns
+from lmk.workload.signal_trace import SignalTrace, checked_ms
 from lmk.workload.trial import Reports, judge
 from lmk.workload.vitals import read_vitals
 
@@ -73,9 +70,7 @@ def bench_kill(
             seen,
             foreground=FOREGROUND,
             kernel_oom_kills=kernel_oom_kills,
-            sent_ns=sent_ns(sent),
         )
-        late = order_violations(population.lives, population.deaths)
         hello = session.hello
     phases = [phases_ms(report) for report in seen]
     traced_ms, contradicted = checked_ms(seen, sent)
@@ -96,7 +91,6 @@ def bench_kill(
         "kills": value("kills", len(verdict.deaths), Limit("value", at_least=MIN_KILLS)),
         "kernel_oom_kills": value("kills", kernel_oom_kills, Limit("value", 0)),
         "order_violations": value("kills", len(verdict.violations), Limit("value", 0)),
-        "late_exits": value("kills", len(late)),
         "foreground_deaths": value("deaths", verdict.foreground_deaths, Limit("value", 0)),
         "cycles": value("cycles", cycles),
     }

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,13 +15,12 @@ from lmk.build import Bundle
 from lmk.demo.display import LiveReports
 from lmk.demo.guard import limit_victims, refuse_if_unsafe
 from lmk.device.interface import Device
-from lmk.errors import LmkError, UnsupportedError
+from lmk.errors import LmkError
 from lmk.policy import Policy
 from lmk.proto.record_pb2 import Hello
 from lmk.workload.android import FOREGROUND, Scene, android_like
 from lmk.workload.conversation import Event
 from lmk.workload.population import Population
-from lmk.workload.signal_trace import SignalTrace, sent_ns
 from lmk.workload.trial import Reports, Verdict, judge
 from lmk.workload.vitals import Vitals, read_vitals
 
@@ -86,7 +83,7 @@ def perform(
             f"{full.swap_total_kb / 1024:.0f} MB swap in use.",
             highlight=False,
         )
-        with lmk.attach(device, policy, bundle=bundle) as session, _traced(device) as trace:
+        with lmk.attach(device, policy, bundle=bundle) as session:
             console.print(
                 f"\n{FOREGROUND} (adj 0) grows by {scene.growth_mb} MB "
                 f"at {scene.rate_mb_per_s} MB/s:\n",
@@ -97,7 +94,6 @@ def perform(
                 _grow(device, population, scene, live, grown)
                 deaths = [death for death in population.deaths if death.killed]
                 seen = reports.await_count(len(deaths), _LAST_REPORTS)
-            sent = sent_ns(trace.read()) if trace is not None else None
             hello = session.hello
         after = read_vitals(device)
         lives, deaths = list(population.lives), list(population.deaths)
@@ -115,7 +111,6 @@ def perform(
             seen,
             foreground=FOREGROUND,
             kernel_oom_kills=after.kernel_oom_kills - before.kernel_oom_kills,
-            sent_ns=sent,
         ),
     )
 
@@ -123,17 +118,6 @@ def perform(
 def _uptime_ns(device: Device) -> int:
     """CLOCK_BOOTTIME of the device, to 10 ms."""
     return int(float(device.read_file("/proc/uptime").split()[0]) * 1e9)
-
-
-@contextmanager
-def _traced(device: Device) -> Iterator[SignalTrace | None]:
-    """The kernel's trace of signals, where it has one: who had its signal first."""
-    with ExitStack() as stack:
-        try:
-            trace = stack.enter_context(SignalTrace(device))
-        except UnsupportedError:
-            trace = None
-        yield trace
 
 
 class _Growth:

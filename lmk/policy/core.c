@@ -23,9 +23,9 @@ __u32 lmk_core_interval_ms(const struct lmk_policy *policy, const struct lmk_sam
 }
 
 __u32 lmk_core_gate(const struct lmk_policy *policy, const struct lmk_pending *pending,
-		    __u64 now_ns, __u32 dying)
+		    __u64 now_ns, __u32 victim)
 {
-	return lmk_gate_of(policy, pending, now_ns, dying);
+	return lmk_gate_of(policy, pending, now_ns, victim);
 }
 
 int lmk_core_rank(const struct lmk_process *a, const struct lmk_process *b)

@@ -50,6 +50,7 @@ __all__ = [
     "Sample",
     "SignalBit",
     "Verdict",
+    "Victim",
     "Window",
     "choose",
     "decide",
@@ -108,6 +109,14 @@ class Refusal(enum.IntEnum):
     NO_MM = 7
     BELOW_FLOOR = 8
     SHARER = 9
+
+
+class Victim(enum.IntEnum):
+    """``enum lmk_victim``: how far the victim of the kill under way has come."""
+
+    ALIVE = 0
+    EXITING = 1
+    ENDED = 2
 
 
 class Gate(enum.IntEnum):
@@ -201,6 +210,7 @@ class Pending:
     memory_back_ns: int = 0
     footprint_kb: int = 0
     attempts: int = 1
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,15 +276,14 @@ def interval_ms(policy: Policy, sample: Sample, *, under_pressure: bool = False)
     )
 
 
-def gate(policy: Policy, pending: Pending | None, now_ns: int, *, dying: bool = False) -> Gate:
-    """``lmk_gate_of()``: whether the next kill has to wait for the one under way.
-
-    :param dying: the victim has begun to exit.
-    """
+def gate(
+    policy: Policy, pending: Pending | None, now_ns: int, *, victim: Victim = Victim.ALIVE
+) -> Gate:
+    """``lmk_gate_of()``: whether the next kill has to wait for the one under way."""
     struct = PendingStruct() if pending is None else _filled(PendingStruct(), pending)
     return Gate(
         _library().lmk_core_gate(
-            ctypes.byref(_policy(policy)), ctypes.byref(struct), now_ns, int(dying)
+            ctypes.byref(_policy(policy)), ctypes.byref(struct), now_ns, int(victim)
         )
     )
 

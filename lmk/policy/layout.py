@@ -92,6 +92,8 @@ class PendingStruct(ctypes.Structure):
         )),
         ("pid", c_int32),
         ("attempts", c_uint32),
+        ("released", c_uint32),
+        ("pad", c_uint32),
     ]  # fmt: skip
 
 

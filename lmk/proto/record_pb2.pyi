@@ -61,6 +61,8 @@ class _CarrierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Carrier.Value
     """Level timer, then a work queue (kworker)."""
     CARRIER_TASK_WORK: _Carrier.ValueType  # 4
     """Level timer, then task work on the agent or on pid 1."""
+    CARRIER_TIMER: _Carrier.ValueType  # 5
+    """Level timer, on the user task that it interrupted."""
 
 class Carrier(_Carrier, metaclass=_CarrierEnumTypeWrapper):
     """The context that made the decision and sent the signal."""
@@ -74,6 +76,8 @@ CARRIER_WORKQUEUE: Carrier.ValueType  # 3
 """Level timer, then a work queue (kworker)."""
 CARRIER_TASK_WORK: Carrier.ValueType  # 4
 """Level timer, then task work on the agent or on pid 1."""
+CARRIER_TIMER: Carrier.ValueType  # 5
+"""Level timer, on the user task that it interrupted."""
 Global___Carrier: _TypeAlias = Carrier  # noqa: Y015
 
 class _Reason:

@@ -9,12 +9,12 @@ judged by a witness that knows nothing of the reports.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lmk.proto.record_pb2 import KillReport
 
-__all__ = ["Death", "Life", "disagreements", "end_ns", "order_violations"]
+__all__ = ["Death", "Life", "disagreements", "order_violations"]
 
 _SIGKILL = 9
 #: /proc/PID/stat counts start times in ticks of 10 ms (USER_HZ, the same on every ABI).
@@ -67,31 +67,23 @@ class Death:
         return self.signal == _SIGKILL and not self.asked
 
 
-def order_violations(
-    lives: Iterable[Life],
-    deaths: Sequence[Death],
-    sent_ns: Mapping[int, int] | None = None,
-) -> list[str]:
+def order_violations(lives: Iterable[Life], deaths: Sequence[Death]) -> list[str]:
     """Each kill of a process while one with a higher oom_score_adj lived, as one line.
 
     :param deaths: in the order in which they happened.
-    :param sent_ns: pid -> when the kernel's own trace saw SIGKILL sent to it, CLOCK_BOOTTIME.
-        A process that has its signal lives no longer, though the CPU time to end may come
-        late; without this, it lives until its parent hears of its end.
     """
     everyone = list(lives)
-    ended = {death.life.identity: end_ns(death, sent_ns or {}) for death in deaths}
+    ended = {death.life.identity: death.time_ns for death in deaths}
     found = []
     for death in deaths:
         if not death.killed:
             continue
-        last_ns = ended[death.life.identity]
         spared = [
             life
             for life in everyone
             if life.adj > death.life.adj
             and life.time_ns + _DYING_NS < death.time_ns
-            and ended.get(life.identity, last_ns + 1) > last_ns
+            and ended.get(life.identity, death.time_ns + 1) > death.time_ns
         ]
         if spared:
             first = max(spared, key=lambda life: life.adj)
@@ -101,16 +93,6 @@ def order_violations(
                 + (f" and {len(spared) - 1} more" if len(spared) > 1 else "")
             )
     return found
-
-
-def end_ns(death: Death, sent_ns: Mapping[int, int]) -> int:
-    """When a process got its SIGKILL, or where nobody saw that, when its parent heard of its end.
-
-    :param sent_ns: see :func:`order_violations`.
-    """
-    sent = sent_ns.get(death.life.pid, death.time_ns)
-    # Before its start: a signal to an earlier process with that pid.
-    return sent if death.life.time_ns < sent < death.time_ns else death.time_ns
 
 
 def disagreements(deaths: Sequence[Death], reports: Sequence[KillReport]) -> list[str]:

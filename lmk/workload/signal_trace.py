@@ -19,7 +19,7 @@ from lmk.device.root import Root, find_root
 from lmk.errors import UnsupportedError
 from lmk.proto.record_pb2 import KillReport
 
-__all__ = ["SentSignal", "SignalTrace", "checked_ms", "parse_trace", "sent_ns"]
+__all__ = ["SentSignal", "SignalTrace", "checked_ms", "parse_trace"]
 
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 #: Per CPU; a line of this event is 60 bytes in the buffer.
@@ -104,14 +104,6 @@ def parse_trace(text: str) -> list[SentSignal]:
         )
         for match in _LINE.finditer(text)
     ]
-
-
-def sent_ns(sent: Sequence[SentSignal]) -> dict[int, int]:
-    """Pid -> when a SIGKILL was first queued for it.
-
-    Pids come round again only after 32,768 processes: not within a bench.
-    """
-    return {signal.pid: signal.time_ns for signal in reversed(sent) if signal.delivered}
 
 
 def checked_ms(

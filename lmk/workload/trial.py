@@ -8,14 +8,14 @@ collected beside it and held against that record.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lmk.errors import LmkError
 from lmk.proto.record_pb2 import KillReport
-from lmk.workload.record import Death, Life, disagreements, end_ns, order_violations
+from lmk.workload.record import Death, Life, disagreements, order_violations
 
 if TYPE_CHECKING:
     from lmk.session import Session
@@ -111,23 +111,18 @@ def judge(
     *,
     foreground: str,
     kernel_oom_kills: int,
-    sent_ns: Mapping[int, int] | None = None,
 ) -> Verdict:
     """Judge a trial by the record of deaths.
 
     :param foreground: the process that must not die.
     :param kernel_oom_kills: growth of /proc/vmstat's ``oom_kill`` during the trial.
-    :param sent_ns: see :func:`lmk.workload.record.order_violations`.
     """
-    killed = sorted(
-        (death for death in deaths if not death.asked),
-        key=lambda death: end_ns(death, sent_ns or {}),
-    )
+    killed = [death for death in deaths if not death.asked]
     return Verdict(
         deaths=tuple(death for death in killed if death.killed),
         reports=tuple(reports),
         kernel_oom_kills=kernel_oom_kills,
         foreground_deaths=sum(death.life.name == foreground for death in killed),
-        violations=tuple(order_violations(lives, deaths, sent_ns)),
+        violations=tuple(order_violations(lives, deaths)),
         differences=tuple(disagreements(deaths, reports)),
     )

@@ -33,6 +33,7 @@ enum lmk_carrier {
 	LMK_CARRIER_RECLAIM = 2,
 	LMK_CARRIER_WORKQUEUE = 3,
 	LMK_CARRIER_TASK_WORK = 4,
+	LMK_CARRIER_TIMER = 5,
 };
 
 /* Same numbers as lmk.v1.Reason. */
