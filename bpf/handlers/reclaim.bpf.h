@@ -28,11 +28,10 @@ static __always_inline int decide_in_task(void)
 }
 
 /*
- * The early word, before anybody stalls: the level timer looks at once. The loader takes this
- * program or, where timers may not be used, the next.
+ * The level timer looks at once, on this CPU: on top of this very task, if it is one that may
+ * signal. Cheap, so no second copy of the decision has to be verified and run here.
  */
-SEC("tp_btf/mm_vmscan_wakeup_kswapd")
-int BPF_PROG(lmk_on_wakeup_kswapd)
+static __always_inline int have_timer_look(void)
 {
 	__u32 zero = 0;
 	struct level_timer *element = bpf_map_lookup_elem(&level_timers, &zero);
@@ -45,9 +44,24 @@ int BPF_PROG(lmk_on_wakeup_kswapd)
 	return 0;
 }
 
+/* The early word, before anybody stalls. */
+SEC("tp_btf/mm_vmscan_wakeup_kswapd")
+int BPF_PROG(lmk_on_wakeup_kswapd)
+{
+	return have_timer_look();
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(lmk_on_direct_reclaim)
+{
+	return have_timer_look();
+}
+
 /*
- * In place. Allocations from interrupts come with any task as current. Only one that may
- * reclaim directly (__GFP_DIRECT_RECLAIM) may sleep: a task, with interrupts on.
+ * The loader takes these two instead where timers may not be used: they decide in place.
+ *
+ * Allocations from interrupts come with any task as current. Only one that may reclaim directly
+ * (__GFP_DIRECT_RECLAIM) may sleep: a task, with interrupts on.
  */
 SEC("tp_btf/mm_vmscan_wakeup_kswapd")
 int BPF_PROG(lmk_in_wakeup_kswapd, int nid, int zid, int order, __u32 gfp_flags)
@@ -58,7 +72,7 @@ int BPF_PROG(lmk_in_wakeup_kswapd, int nid, int zid, int order, __u32 gfp_flags)
 }
 
 SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
-int BPF_PROG(lmk_on_direct_reclaim)
+int BPF_PROG(lmk_in_direct_reclaim)
 {
 	return decide_in_task();
 }

@@ -177,8 +177,10 @@ static int set_knobs(struct bpf_object *object, const struct knobs *knobs)
 static void select_programs(struct bpf_object *object, const struct btf *btf,
 			    const struct knobs *knobs)
 {
-	/* The task that wakes kswapd has the timer look; without a timer it decides in place. */
-	const char *unused = knobs->use_timer ? "lmk_in_wakeup_kswapd" : "lmk_on_wakeup_kswapd";
+	/* A task in reclaim has the timer look (lmk_on_*); without a timer it decides in place. */
+	const char *unused[] = {knobs->use_timer ? "lmk_in_wakeup_kswapd" : "lmk_on_wakeup_kswapd",
+				knobs->use_timer ? "lmk_in_direct_reclaim"
+						 : "lmk_on_direct_reclaim"};
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, object)
@@ -189,8 +191,10 @@ static void select_programs(struct bpf_object *object, const struct btf *btf,
 		if (!strncmp(section, "tp_btf/", 7) &&
 		    !lmk_probe_has(btf, LMK_FACT_TRACEPOINT, tracepoint + 1))
 			bpf_program__set_autoload(program, false);
-		if (!strcmp(bpf_program__name(program), unused))
-			bpf_program__set_autoload(program, false);
+		for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
+			if (!strcmp(bpf_program__name(program), unused[i]))
+				bpf_program__set_autoload(program, false);
+		}
 	}
 }
 
