@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,11 +13,15 @@ from typing import Self
 from lmk.build import Bundle
 from lmk.device.interface import Device
 from lmk.device.root import find_root
-from lmk.errors import LmkError, UsageError
+from lmk.errors import LmkError, TransientError, UsageError
 from lmk.workload.conversation import LEASE, Conversation, Event
 from lmk.workload.install import install
 
 __all__ = ["Eater", "EaterState"]
+
+_FIRST_WORD = timedelta(seconds=10)
+#: A process under memory pressure may take long to end.
+_GONE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,9 @@ class Eater:
         name: str = "lmk-eater",
         bundle: Bundle | None = None,
     ) -> None:
+        self._device = device
         self._serial = device.serial
+        self._closed = False
         # Raising oom_score_adj and eating need no right; the rest is root's.
         root = find_root(device) if adj < 0 or uid is not None else None
         path = install(device, "lmk-eater", root=root, bundle=bundle)
@@ -105,8 +112,20 @@ class Eater:
             yield state
 
     def close(self) -> None:
-        """End it. May be called twice."""
+        """End it, and wait until it has given its memory back. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(LmkError, TimeoutError):
+            # Its first word says who it is.
+            while not self._last.pid and self.next(_FIRST_WORD) is not None:
+                pass
         self._talk.close()
+        if self._last.pid:
+            with contextlib.suppress(TransientError):
+                self._device.run(
+                    f"while [ -d /proc/{self._last.pid} ]; do sleep 0.05; done", timeout=_GONE
+                )
 
     def __enter__(self) -> Self:
         return self
