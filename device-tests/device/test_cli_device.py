@@ -19,7 +19,7 @@ from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.proto.record_pb2 import Stream
 from lmk.report import kill_reports
-from lmk.session import gather_as_root
+from lmk.session import connect_session, gather_as_root
 from lmk.workload import Eater
 
 POLICY = 'name: "ours" only_uids { first: 19000 last: 19009 }\n'
@@ -80,9 +80,14 @@ def command(
 
 
 def a_kill(device: Device) -> None:
-    """Make the handlers kill a process of ours."""
+    """Make the handlers kill a process of ours, and wait until its report is made.
+
+    That is a moment after its end: when its memory is back.
+    """
+    session = connect_session(device)
     with Eater(device, 60_000, adj=900, uid=19001, floor_mb=0, name="greedy") as eater:
         assert any(state.phase == "killed" for state in eater)
+        assert next(session.reports()).victim.uid == 19001
 
 
 def test_status_is_a_page_for_people_and_an_object_for_scripts(command: Command) -> None:
