@@ -266,7 +266,7 @@ def _mirror() -> str:
             return fields[3]
     raise UsageError(
         "this machine's apt has no Debian archive configured: "
-        "add 'deb http://deb.debian.org/debian bookworm main' to /etc/apt/sources.list"
+        "add a line 'deb MIRROR bookworm main' to /etc/apt/sources.list"
     )
 
 
