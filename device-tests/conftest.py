@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import pytest
+from cable import Cable
 
 from lmk.device.interface import Device
 from lmk.virtual import Guest
@@ -120,3 +121,21 @@ def each_device(request: pytest.FixtureRequest) -> Device:
     name = "device" if request.param == "swap" else "device_without_swap"
     device: Device = request.getfixturevalue(name)
     return device
+
+
+@pytest.fixture
+def cable(device_serial: str) -> Iterator[Cable]:
+    """A cable to the device under test, to be cut."""
+    from lmk import virtual
+    from lmk.device.resolve import parse_address
+
+    if device_serial.startswith("virtual"):
+        guest = virtual.find(device_serial)
+        assert guest is not None
+        host, port = "127.0.0.1", guest.port
+    elif device_serial.startswith("tcp:"):
+        host, port = parse_address(device_serial)
+    else:
+        pytest.skip("a cable can be put before TCP devices only")
+    with Cable(host, port) as cable:
+        yield cable

@@ -5,36 +5,18 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cable import Cable
 
-from lmk import virtual
 from lmk.device import stream as stream_module
 from lmk.device import sync as sync_module
 from lmk.device.direct import DirectDevice
-from lmk.device.resolve import parse_address
 from lmk.errors import TransientError
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-def cable(device_serial: str) -> Iterator[Cable]:
-    """A cable to the device under test."""
-    if device_serial.startswith("virtual"):
-        guest = virtual.find(device_serial)
-        assert guest is not None
-        host, port = "127.0.0.1", guest.port
-    elif device_serial.startswith("tcp:"):
-        host, port = parse_address(device_serial)
-    else:
-        pytest.skip("a cable can be put before TCP devices only")
-    with Cable(host, port) as cable:
-        yield cable
 
 
 @pytest.fixture

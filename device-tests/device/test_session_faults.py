@@ -14,11 +14,10 @@ import pytest
 from cable import Cable
 
 import lmk
-from lmk import build, session, virtual
+from lmk import build, session
 from lmk.build import Bundle
 from lmk.device.direct import DirectDevice
 from lmk.device.interface import Device
-from lmk.device.resolve import parse_address
 from lmk.policy import parse
 from lmk.proto.record_pb2 import Lifecycle, Record
 from lmk.report import Position
@@ -42,21 +41,6 @@ def attached(device: Device, bundle: Bundle) -> Iterator[Session]:
         yield lmk.attach(device, HARMLESS, bundle=bundle).keep()
     finally:
         lmk.detach(device)
-
-
-@pytest.fixture
-def cable(device_serial: str) -> Iterator[Cable]:
-    """A cable to the device under test."""
-    if device_serial.startswith("virtual"):
-        guest = virtual.find(device_serial)
-        assert guest is not None
-        host, port = "127.0.0.1", guest.port
-    elif device_serial.startswith("tcp:"):
-        host, port = parse_address(device_serial)
-    else:
-        pytest.skip("a cable can be put before TCP devices only")
-    with Cable(host, port) as cable:
-        yield cable
 
 
 def kill_9(device: Device, *pids: int) -> None:
