@@ -191,6 +191,13 @@ class Loaded:
             assert time.monotonic() < until, f"no {count} {kind}: {self.counters()}"
             time.sleep(0.05)
 
+    def wait_for_outcome(self, name: str, more: int) -> None:
+        """Return once `more` runs from now on have ended in `name`."""
+        until = time.monotonic() + PATIENCE.total_seconds()
+        before = self.counters()["outcome"][name]
+        while (now := self.counters())["outcome"][name] < before + more:
+            assert time.monotonic() < until, f"no {more} more {name}: {now}"
+
     def kills(self, count: int = 1) -> list[dict[str, Any]]:
         """The kill events, once there are `count`."""
         return self.wait_for("kill", count)

@@ -49,9 +49,7 @@ def test_victim_is_never_below_the_floor(handlers: Loaded) -> None:
     handlers.set_policy(urgent_policy(floor=900))
     handlers.await_death(victim.pid)
     handlers.wait_for("memory_back")
-    before = handlers.counters()["outcome"]["no_victim"]
-    while handlers.counters()["outcome"]["no_victim"] < before + 3:
-        pass
+    handlers.wait_for_outcome("no_victim", 3)
     assert handlers.alive(spared.pid)
     assert len(handlers.kills()) == 1
 
@@ -107,9 +105,17 @@ def test_many_cpus_deciding_at_once_kill_one(handlers: Loaded) -> None:
 
 
 def test_no_second_victim_while_the_first_gives_memory_back(handlers: Loaded) -> None:
-    for mb in (48, 32, 16):
-        handlers.start("hold", adj=950, mb=mb)
-    handlers.set_policy(urgent_policy())
+    policy = urgent_policy()
+    policy.timing.retry_ms = policy.timing.kill_timeout_ms = 60_000
+    # The first cannot exit before it is let; the others are as fit to die as ever.
+    stuck = handlers.start("stuck", adj=990, mb=48)
+    others = [handlers.start("hold", adj=950, mb=mb).pid for mb in (32, 16)]
+    handlers.set_policy(policy)
+    assert handlers.kills()[0]["victim"]["pid"] == stuck.pid
+    handlers.wait_for_outcome("pending", 5)
+    assert all(handlers.alive(pid) for pid in others)
+    assert len(handlers.kills()) == 1
+    handlers.root.run(f"kill -9 {stuck.second}")
     handlers.wait_for("memory_back", 3)
     gate = 0
     for event in handlers.events():
@@ -119,7 +125,7 @@ def test_no_second_victim_while_the_first_gives_memory_back(handlers: Loaded) ->
         elif event["type"] == "memory_back":
             assert gate == event["kill_id"]
             gate = 0
-    assert handlers.counters()["outcome"]["pending"] > 0
+    assert [kill["victim"]["pid"] for kill in handlers.kills()] == [stuck.pid, *others]
 
 
 def test_dead_but_unreaped_process_is_not_chosen(handlers: Loaded) -> None:
@@ -157,9 +163,7 @@ def test_oom_score_adj_minus_1000_is_never_chosen(handlers: Loaded) -> None:
 def test_negative_floor_needs_the_override(handlers: Loaded) -> None:
     spared = handlers.start("hold", adj=-5)
     handlers.set_policy(urgent_policy(floor=-10))
-    before = handlers.counters()["outcome"]["no_victim"]
-    while handlers.counters()["outcome"]["no_victim"] < before + 3:
-        pass
+    handlers.wait_for_outcome("no_victim", 3)
     assert handlers.alive(spared.pid)
 
 

@@ -194,12 +194,14 @@ def test_a_host_that_goes_away_costs_the_device_only_its_lease(
     lmk.detach(device)
     attached = lmk.attach(device, HARMLESS, bundle=bundle, lease=timedelta(seconds=2)).keep()
     with attached.records() as stream:
-        # Beyond the lease: an open stream keeps it.
-        for _record in stream:
-            break
+        reader = threading.Thread(target=lambda: list(stream), daemon=True)
+        reader.start()
+        # Beyond the lease: a stream that is read keeps it.
         end = time.monotonic() + 4
         while time.monotonic() < end:
-            assert stream.hello is not None
+            assert reader.is_alive()
             time.sleep(0.5)
             assert session.gather_as_root(device)[1].session is not None
+    reader.join(timeout=10)
+    assert not reader.is_alive()
     until(lambda: session.gather_as_root(device)[1].session is None, "the lease does not end")

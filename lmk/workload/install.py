@@ -15,13 +15,13 @@ from lmk.build.recipe import ABIS, PROGRAMS
 from lmk.build.sources import source_root
 from lmk.device.interface import CommandResult, Device
 from lmk.device.root import Root
-from lmk.errors import LmkError, TransientError, UnsupportedError
+from lmk.errors import LmkError, ProtocolError, TransientError, UnsupportedError
 
 __all__ = ["install"]
 
 #: Where root's programs go, by preference; no other user can write there.
 _ROOT_PLACES = ("/data/lmk", "/run/lmk")
-_SHELL_PLACE = "/data/local/tmp"
+_LOOK = "uname -m; id -u; [ -d /data/local/tmp ] && echo /data/local/tmp || echo /tmp"
 
 
 def install(
@@ -34,20 +34,21 @@ def install(
     :raises lmk.errors.UsageError: no compiler here.
     :raises lmk.errors.UnsupportedError: an ABI that nothing is built for.
 
-    For root it lies in a folder that only root can write, and what lies there is checked
-    by its hash: the folder that the push goes through is open to the shell user.
+    For root (an adbd that runs as root included) it lies in a folder that only root can
+    write, and what lies there is checked by its hash: the folder that the push goes through
+    is open to the shell user.
     """
-    abi = device.run("uname -m").text.strip()
+    abi, uid, shell_place = _look(device)
     content = _content(abi, name, bundle)
     digest = _sha256(content)
-    places = _ROOT_PLACES if root is not None else (_SHELL_PLACE,)
+    places = (shell_place,) if root is None and uid != 0 else _ROOT_PLACES
     run = device.run if root is None else root.run
     path = ""
     for place in places:
         path = f"{place}/{name}"
         if _remote_sha256(run, path) == digest:
             return path
-    passing = f"{_SHELL_PLACE}/.{name}-{secrets.token_hex(8)}"
+    passing = f"{shell_place}/.{name}-{secrets.token_hex(8)}"
     with progress.steps(f"Installing {name}") as task:
         task.step(f"push {name}", len(content))
         device.push(content, passing, mode=0o600, progress=lambda done, _total: task.reach(done))
@@ -72,6 +73,19 @@ def install(
         raise TransientError(f"{device.serial}: {path} is not what was pushed; try again")
     run(f"mv -f {path}.new {path}")
     return path
+
+
+def _look(device: Device) -> tuple[str, int, str]:
+    """ABI, uid of the device's shell, and a folder that it can write."""
+    said = device.run(_LOOK)
+    words = said.text.split()
+    if len(words) != 3 or not words[1].isdecimal():
+        raise ProtocolError(
+            f"{device.serial}: the device's shell gave no answer to `uname -m; id -u`",
+            detail=said.text + said.error_text,
+            serial=device.serial,
+        )
+    return words[0], int(words[1]), words[2]
 
 
 def _content(abi: str, name: str, bundle: Bundle | None) -> bytes:
