@@ -223,10 +223,14 @@ static int leave(struct agent *agent)
 {
 	struct pollfd guardian = {.fd = agent->guardian_pidfd, .events = POLLIN};
 	__u64 end_ns = boottime_ns() + FAREWELL_NS;
+	bool all_taken;
 
 	if (agent->decider) {
 		decider_stop(agent->decider);
-		agent_report_kills(agent);
+		do {
+			all_taken = decider_drain(agent->decider);
+			agent_report_kills(agent);
+		} while (!all_taken);
 	}
 	serve_followers(agent);
 	while (somebody_waits(agent) && boottime_ns() < end_ns)

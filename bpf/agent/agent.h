@@ -35,9 +35,8 @@ struct agent {
 	struct client *clients; /* CLIENTS_MAX of them */
 	__u64 next_beat_ns;
 	__u64 next_names_ns;
-	__u64 queue_lost_known; /* what the spool's gaps have been told about */
-	__u32 give_back;	/* enum give_back_reason; not 0: leave the loop */
-	bool spooled;		/* since the followers were served last */
+	__u32 give_back; /* enum give_back_reason; not 0: leave the loop */
+	bool spooled;	 /* since the followers were served last */
 	/* CLIENT_REFUSED records: at most REFUSED_BURST in REFUSED_WINDOW_NS. */
 	__u64 refused_window_ns;
 	__u32 refused_in_window;
@@ -72,7 +71,7 @@ void agent_hello(struct agent *agent, lmk_v1_Hello *hello);
 /* Puts a checked policy in force. 0 or -errno. */
 int agent_set_policy(struct agent *agent, const lmk_v1_Policy *policy);
 
-/* Losses that never had a sequence number: of the kernel's ring, of the agent's queue. */
-void agent_losses(struct agent *agent, __u64 *ring, __u64 *queue);
+/* Events that found no room in the kernel's ring: they never had a sequence number. */
+__u64 agent_ring_lost(const struct agent *agent);
 
 #endif

@@ -208,7 +208,12 @@ static void say_first_records(struct agent *agent, bool resumed)
 	if (agent->shared->with_handlers && !resumed)
 		agent_say(agent, lmk_v1_Lifecycle_Kind_SELF_TEST, NULL, "%s",
 			  agent->shared->self_test_text);
-	/* What was found of an earlier session, or left by the agent before. */
+	if (agent->shared->leftovers_found && !resumed)
+		agent_say(agent, lmk_v1_Lifecycle_Kind_LEFTOVERS, NULL,
+			  "the handlers of a session whose agent and guardian were dead were "
+			  "replaced; they had killed %u times since",
+			  agent->shared->leftover_kills);
+	/* What was found of that earlier session, or left by the agent before. */
 	agent_report_kills(agent);
 }
 

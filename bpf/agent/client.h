@@ -42,7 +42,6 @@ struct client {
 	int unread;	   /* bytes in the socket, last time it was asked */
 	bool reads;	   /* between the last two times it was asked, it took some, or all */
 	__u64 ring_lost_told;
-	__u64 queue_lost_told;
 	struct spool_reader reader;
 	size_t in_length;
 	size_t out_length;

@@ -19,6 +19,8 @@
 
 /* Measured: the deepest path (a report being followed) uses under 8 KiB; locked, so small. */
 #define STACK_BYTES (64 * 1024)
+/* Every slot taken: the main thread, which frees them, gets the CPU for this long. */
+#define SLOT_WAIT_NS (2 * NSEC_PER_MSEC)
 
 struct decider {
 	struct follower follower;
@@ -45,17 +47,17 @@ static void tell_main(void *context)
 	(void)written; /* full means that it is told already */
 }
 
-static void take_event(const void *data, size_t size, void *context)
+static bool take_event(const void *data, size_t size, void *context)
 {
 	struct decider *self = context;
 	const struct lmk_event_head *head = data;
 
 	if (size < sizeof(*head) || head->size > size)
-		return;
+		return true;
 	switch (head->type) {
 	case LMK_EVENT_KILL:
 		if (size >= sizeof(struct lmk_kill_event))
-			follow_kill(&self->follower, data);
+			return follow_kill(&self->follower, data);
 		break;
 	case LMK_EVENT_EXITED:
 	case LMK_EVENT_MEMORY_BACK:
@@ -75,6 +77,7 @@ static void take_event(const void *data, size_t size, void *context)
 	default:
 		break; /* of newer handlers; build ids keep that from happening */
 	}
+	return true;
 }
 
 /* One decision; whether and when the next is due is the handlers' answer. */
@@ -132,7 +135,7 @@ static void *run(void *context)
 	struct lmk_agent_thread thread = {.tid = gettid()};
 	__u8 stack[STACK_BYTES / 2];
 	__u32 zero = 0;
-	bool go_on = true;
+	bool go_on = true, all_taken;
 
 	pthread_setname_np(pthread_self(), "lmk-decide");
 	/* Every page that the kill path may use is there before it is needed. */
@@ -145,12 +148,14 @@ static void *run(void *context)
 		__u64 due_ns;
 		int count;
 
-		ring_consume(&self->ring, take_event, self);
+		all_taken = ring_consume(&self->ring, take_event, self);
 		if (self->next_run_ns && boottime_ns() >= self->next_run_ns) {
 			decide(self);
-			ring_consume(&self->ring, take_event, self);
+			all_taken = ring_consume(&self->ring, take_event, self);
 		}
 		due_ns = follow_due(&self->follower, boottime_ns());
+		if (!all_taken && (!due_ns || due_ns > boottime_ns() + SLOT_WAIT_NS))
+			due_ns = boottime_ns() + SLOT_WAIT_NS;
 		if (self->next_run_ns && (!due_ns || self->next_run_ns < due_ns))
 			due_ns = self->next_run_ns;
 		count = epoll_wait(self->epoll_fd, events, sizeof(events) / sizeof(*events),
@@ -161,8 +166,6 @@ static void *run(void *context)
 	}
 	thread.tid = 0;
 	bpf_map_set(self->pins->agent, &zero, &thread);
-	ring_consume(&self->ring, take_event, self);
-	follow_stop(&self->follower);
 	return NULL;
 }
 
@@ -235,14 +238,17 @@ void decider_stop(struct decider *self)
 		pthread_join(self->thread, NULL);
 }
 
+bool decider_drain(struct decider *self)
+{
+	bool all_taken = ring_consume(&self->ring, take_event, self);
+
+	follow_stop(&self->follower);
+	return all_taken;
+}
+
 bool decider_pressure_began(struct decider *self)
 {
 	return atomic_exchange(&self->pressure_began, false);
-}
-
-__u64 decider_queue_lost(const struct decider *self)
-{
-	return self->follower.queue_lost;
 }
 
 __u64 decider_decisions(const struct decider *self)

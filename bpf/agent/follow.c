@@ -165,7 +165,7 @@ static bool already_known(struct follower *follower, __u64 kill_id)
 	return false;
 }
 
-void follow_kill(struct follower *follower, const struct lmk_kill_event *event)
+bool follow_kill(struct follower *follower, const struct lmk_kill_event *event)
 {
 	__u64 timeout_ns = (__u64)follower->shared->kill_timeout_ms * NSEC_PER_MSEC;
 	struct kill *kill;
@@ -174,12 +174,10 @@ void follow_kill(struct follower *follower, const struct lmk_kill_event *event)
 	/* A dead agent may have taken it over without telling the ring so. */
 	if (already_known(follower, event->kill_id) ||
 	    event->kill_id == follower->shared->last_kill_id)
-		return;
+		return true;
 	index = free_slot(follower);
-	if (index == KILL_SLOTS) {
-		follower->queue_lost++;
-		return;
-	}
+	if (index == KILL_SLOTS)
+		return false;
 	kill = &follower->shared->kills[index];
 	memset(kill, 0, sizeof(*kill));
 	kill->event = *event;
@@ -188,7 +186,7 @@ void follow_kill(struct follower *follower, const struct lmk_kill_event *event)
 	if (event->dry_run) {
 		take_names(kill);
 		finish(follower, index);
-		return;
+		return true;
 	}
 	kill->deadline_ns = event->signalled_ns + timeout_ns;
 	atomic_store_explicit(&kill->state, KILL_FOLLOWED, memory_order_release);
@@ -199,6 +197,7 @@ void follow_kill(struct follower *follower, const struct lmk_kill_event *event)
 	 */
 	if (watch(follower, index) == 0)
 		release(follower, index);
+	return true;
 }
 
 static struct kill *followed(struct follower *follower, __u64 kill_id, __u32 *index)

@@ -7,6 +7,7 @@
 #define LMK_AGENT_FOLLOW_H
 
 #include <linux/types.h>
+#include <stdbool.h>
 
 #include "bpf_sys.h"
 #include "shared.h"
@@ -15,17 +16,17 @@ struct follower {
 	struct shared *shared;
 	const struct pins *pins;
 	int epoll_fd;
-	__u64 started_ns;	/* kills signalled before this had no agent */
-	__u64 retry_ns;		/* when a busy address space is tried again; 0: none waits */
-	int pidfds[KILL_SLOTS]; /* -1: none */
-	_Atomic __u64 queue_lost;
+	__u64 started_ns;	     /* kills signalled before this had no agent */
+	__u64 retry_ns;		     /* when a busy address space is tried again; 0: none waits */
+	int pidfds[KILL_SLOTS];	     /* -1: none */
 	void (*done)(void *context); /* a slot became KILL_DONE */
 	void *context;
 };
 
 /* Takes over what a dead agent had been following. */
 void follow_start(struct follower *follower);
-void follow_kill(struct follower *follower, const struct lmk_kill_event *event);
+/* False: no slot is free. The event is to be kept until the main thread has freed one. */
+bool follow_kill(struct follower *follower, const struct lmk_kill_event *event);
 /* EXITED, MEMORY_BACK and RETRY events. */
 void follow_end(struct follower *follower, const struct lmk_end_event *event);
 /* The pidfd of slot `index` says that its process is gone. */

@@ -11,53 +11,25 @@
 #include "session_file.h"
 #include "spool.h"
 
-static void done(void *context)
+/* Opened when something has to be written: most leftovers fit into the slots. */
+static struct spool spool;
+static bool spool_is_open;
+
+static int open_spool(struct shared *shared)
 {
-	++*(unsigned int *)context;
-}
+	char boot_id[40];
+	int error;
 
-static void take_event(const void *data, size_t size, void *context)
-{
-	const struct lmk_event_head *head = data;
-
-	if (size < sizeof(*head) || head->size > size)
-		return;
-	if (head->type == LMK_EVENT_KILL && size >= sizeof(struct lmk_kill_event))
-		follow_kill(context, data);
-	else if (head->type != LMK_EVENT_PRESSURE && size >= sizeof(struct lmk_end_event))
-		follow_end(context, data);
-}
-
-unsigned int leftovers_take(struct shared *shared)
-{
-	static struct follower follower;
-	unsigned int count = 0;
-	const char *missing;
-	struct pins pins;
-	struct ring ring;
-
-	/* First nobody else may die: then the ring holds all there is. */
-	bpf_dry_run();
-	bpf_stop();
-	if (pins_open(&pins, &missing))
-		return 0; /* half-loaded: nothing was decided by them */
-	follower.shared = shared;
-	follower.pins = &pins;
-	follower.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	follower.started_ns = boottime_ns();
-	follower.done = done;
-	follower.context = &count;
-	follow_start(&follower);
-	if (!ring_open(&ring, pins.events, pins.events_bytes)) {
-		ring_consume(&ring, take_event, &follower);
-		follow_due(&follower, boottime_ns());
-		follow_stop(&follower);
-		ring_close(&ring);
-	}
-	if (follower.epoll_fd >= 0)
-		close(follower.epoll_fd);
-	pins_close(&pins);
-	return count;
+	if (spool_is_open)
+		return 0;
+	error = read_boot_id(boot_id);
+	if (!error)
+		error = spool_open(&spool, shared->dir, boot_id, shared->spool_limit_kb);
+	if (error)
+		return error;
+	spool_begin_run(&spool, shared->run);
+	spool_is_open = true;
+	return 0;
 }
 
 /* The kill made first of those not in the spool; NULL: none is left. */
@@ -75,30 +47,102 @@ static struct kill *first_kill(struct shared *shared)
 	return first;
 }
 
-int leftovers_spool(struct shared *shared, lmk_v1_Lifecycle_Kind kind, const char *text)
+/* Frees every slot: what is in one is over, or nobody is left to follow it. */
+static int spool_kills(struct shared *shared)
 {
 	__u8 payload[lmk_v1_Record_size];
-	static struct spool spool;
 	struct kill *first;
-	char boot_id[40];
-	int error;
+	int error = open_spool(shared);
 
-	error = read_boot_id(boot_id);
-	if (!error)
-		error = spool_open(&spool, shared->dir, boot_id, shared->spool_limit_kb);
 	if (error)
 		return error;
-	spool_begin_run(&spool, shared->run);
-	shared->run = spool.run;
 	while ((first = first_kill(shared))) {
 		spool_append(&spool, payload,
 			     record_kill(payload, spool.run, spool.next_seq, first));
 		shared->last_kill_id = first->event.kill_id;
 		first->state = KILL_FREE;
 	}
+	return 0;
+}
+
+static void done(void *context)
+{
+	struct shared *shared = context;
+
+	shared->leftover_kills++;
+}
+
+static bool take_event(const void *data, size_t size, void *context)
+{
+	const struct lmk_event_head *head = data;
+
+	if (size < sizeof(*head) || head->size > size)
+		return true;
+	if (head->type == LMK_EVENT_KILL && size >= sizeof(struct lmk_kill_event))
+		return follow_kill(context, data);
+	if (head->type != LMK_EVENT_PRESSURE && size >= sizeof(struct lmk_end_event))
+		follow_end(context, data);
+	return true;
+}
+
+/* All that is in the ring, however much more than the slots that is. */
+static void take_ring(struct follower *follower, struct ring *ring)
+{
+	bool all_taken;
+
+	do {
+		all_taken = ring_consume(ring, take_event, follower);
+		follow_due(follower, boottime_ns());
+		follow_stop(follower);
+	} while (!all_taken && !spool_kills(follower->shared));
+}
+
+void leftovers_take(struct shared *shared)
+{
+	static struct follower follower;
+	struct lmk_counters counters;
+	const char *missing;
+	struct pins pins;
+	struct ring ring;
+	__u32 zero = 0;
+
+	/* First nobody else may die: then the ring holds all there is. */
+	bpf_dry_run();
+	bpf_stop();
+	if (pins_open(&pins, &missing))
+		return; /* half-loaded: nothing was decided by them */
+	shared->leftovers_found = 1;
+	follower.shared = shared;
+	follower.pins = &pins;
+	follower.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	follower.started_ns = boottime_ns();
+	follower.done = done;
+	follower.context = shared;
+	follow_start(&follower);
+	if (!ring_open(&ring, pins.events, pins.events_bytes)) {
+		take_ring(&follower, &ring);
+		ring_close(&ring);
+	}
+	if (!bpf_map_get(pins.counters, &zero, &counters))
+		shared->leftover_ring_lost = counters.ring_lost;
+	if (follower.epoll_fd >= 0)
+		close(follower.epoll_fd);
+	pins_close(&pins);
+}
+
+int leftovers_spool(struct shared *shared, lmk_v1_Lifecycle_Kind kind, const char *text)
+{
+	const __u64 *lost = shared->leftovers_found ? &shared->leftover_ring_lost : NULL;
+	__u8 payload[lmk_v1_Record_size];
+	int error = spool_kills(shared);
+
+	if (error)
+		return error;
+	shared->run = spool.run;
 	error = spool_append(
 		&spool, payload,
-		record_lifecycle(payload, spool.run, spool.next_seq, kind, NULL, text));
+		record_lifecycle(payload, spool.run, spool.next_seq, kind, NULL, lost, text));
 	spool_close(&spool);
+	spool_is_open = false;
 	return error;
 }

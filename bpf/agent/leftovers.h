@@ -11,9 +11,10 @@
 
 /*
  * Ends the deciding of pinned handlers that nobody owns, and takes what their ring buffer
- * still holds into shared->kills. Returns how many kills that was.
+ * still holds into shared->kills; what does not fit there is spooled at once, in a run of its
+ * own. Counts are in shared->leftover_*.
  */
-unsigned int leftovers_take(struct shared *shared);
+void leftovers_take(struct shared *shared);
 
 /*
  * Spools what shared->kills holds and a last word, in a run of its own. For when no agent

@@ -236,7 +236,7 @@ size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill)
 }
 
 size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
-			const struct record_peer *peer, const char *text)
+			const struct record_peer *peer, const __u64 *ring_lost, const char *text)
 {
 	begin(run, seq, lmk_v1_Record_lifecycle_tag);
 	message.body.lifecycle.kind = kind;
@@ -246,6 +246,10 @@ size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind k
 		message.body.lifecycle.uid = peer->uid;
 		message.body.lifecycle.has_pid = true;
 		message.body.lifecycle.pid = peer->pid;
+	}
+	if (ring_lost) {
+		message.body.lifecycle.has_ring_lost = true;
+		message.body.lifecycle.ring_lost = *ring_lost;
 	}
 	return encode(out);
 }

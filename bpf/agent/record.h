@@ -21,9 +21,9 @@ struct record_peer {
 
 /* Each returns the bytes of the payload written to `out` (of lmk_v1_Record_size); 0: a bug. */
 size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill);
-/* `peer` may be NULL; `text` is cut to what the message holds. */
+/* `peer` and `ring_lost` may be NULL; `text` is cut to what the message holds. */
 size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
-			const struct record_peer *peer, const char *text);
+			const struct record_peer *peer, const __u64 *ring_lost, const char *text);
 size_t record_lost(__u8 *out, lmk_v1_Lost_Where where, __u32 run, __u64 from, __u64 count);
 size_t record_hello(__u8 *out, const lmk_v1_Hello *hello);
 size_t record_heartbeat(__u8 *out, __u32 run, const lmk_v1_Heartbeat *heartbeat);

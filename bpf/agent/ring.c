@@ -38,11 +38,10 @@ void ring_close(struct ring *ring)
 	munmap((void *)(unsigned long)ring->producer_position, page + 2 * (ring->mask + 1));
 }
 
-unsigned int ring_consume(struct ring *ring, void (*take)(const void *event, size_t size, void *),
-			  void *context)
+bool ring_consume(struct ring *ring, bool (*take)(const void *event, size_t size, void *),
+		  void *context)
 {
 	unsigned long consumer = *ring->consumer_position, producer;
-	unsigned int count = 0;
 
 	producer = __atomic_load_n(ring->producer_position, __ATOMIC_ACQUIRE);
 	while (consumer < producer) {
@@ -52,14 +51,13 @@ unsigned int ring_consume(struct ring *ring, void (*take)(const void *event, siz
 
 		if (head & BPF_RINGBUF_BUSY_BIT)
 			break; /* being written: its commit wakes us again */
-		if (!(head & BPF_RINGBUF_DISCARD_BIT)) {
-			take(record + BPF_RINGBUF_HDR_SZ, length, context);
-			count++;
-		}
+		if (!(head & BPF_RINGBUF_DISCARD_BIT) &&
+		    !take(record + BPF_RINGBUF_HDR_SZ, length, context))
+			return false;
 		consumer += (length + BPF_RINGBUF_HDR_SZ + 7) & ~7ul;
 		__atomic_store_n(ring->consumer_position, consumer, __ATOMIC_RELEASE);
 		if (consumer == producer)
 			producer = __atomic_load_n(ring->producer_position, __ATOMIC_ACQUIRE);
 	}
-	return count;
+	return true;
 }

@@ -8,6 +8,7 @@
 #define LMK_AGENT_RING_H
 
 #include <linux/types.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct ring {
@@ -22,8 +23,11 @@ int ring_open(struct ring *ring, int map, __u32 bytes);
 
 void ring_close(struct ring *ring);
 
-/* Hands each event that is there to `take`, oldest first. Returns how many. */
-unsigned int ring_consume(struct ring *ring, void (*take)(const void *event, size_t size, void *),
-			  void *context);
+/*
+ * Hands each event that is there to `take`, oldest first, until one is not taken: that one stays
+ * in the ring and comes again. Whether all were taken.
+ */
+bool ring_consume(struct ring *ring, bool (*take)(const void *event, size_t size, void *),
+		  void *context);
 
 #endif

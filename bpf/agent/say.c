@@ -31,18 +31,31 @@ static void spool(struct agent *agent, const __u8 *payload, size_t length)
 	agent->spooled = true;
 }
 
+static bool is_last_word(lmk_v1_Lifecycle_Kind kind)
+{
+	return kind == lmk_v1_Lifecycle_Kind_DETACHED || kind == lmk_v1_Lifecycle_Kind_LEASE_ENDED;
+}
+
 void agent_say(struct agent *agent, lmk_v1_Lifecycle_Kind kind, const struct record_peer *peer,
 	       const char *format, ...)
 {
 	__u8 payload[lmk_v1_Record_size];
+	__u64 ring_lost = 0, *lost = NULL;
 	va_list arguments;
 	char text[160];
 
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	if (kind == lmk_v1_Lifecycle_Kind_LEFTOVERS) {
+		lost = &agent->shared->leftover_ring_lost;
+	} else if (is_last_word(kind) && agent->decider) {
+		ring_lost = agent_ring_lost(agent);
+		lost = &ring_lost;
+	}
 	spool(agent, payload,
-	      record_lifecycle(payload, agent->spool.run, agent->spool.next_seq, kind, peer, text));
+	      record_lifecycle(payload, agent->spool.run, agent->spool.next_seq, kind, peer, lost,
+			       text));
 }
 
 void agent_refused(struct agent *agent, const struct record_peer *peer, const char *why)
@@ -65,17 +78,14 @@ void agent_refused(struct agent *agent, const struct record_peer *peer, const ch
 	agent->refused_unsaid = 0;
 }
 
-void agent_losses(struct agent *agent, __u64 *ring, __u64 *queue)
+__u64 agent_ring_lost(const struct agent *agent)
 {
 	struct lmk_counters counters;
 	__u32 zero = 0;
 
-	*ring = *queue = 0;
-	if (!agent->decider)
-		return;
-	*queue = decider_queue_lost(agent->decider);
-	if (!bpf_map_get(agent->pins.counters, &zero, &counters))
-		*ring = counters.ring_lost;
+	if (!agent->decider || bpf_map_get(agent->pins.counters, &zero, &counters))
+		return 0;
+	return counters.ring_lost;
 }
 
 void agent_hello(struct agent *agent, lmk_v1_Hello *hello)

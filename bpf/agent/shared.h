@@ -29,7 +29,7 @@ enum give_back_reason {
 	GIVE_BACK_AGENT_LOST = 3,
 };
 
-#define SHARED_EDITION 1
+#define SHARED_EDITION 2
 
 struct shared {
 	__u32 edition;
@@ -55,6 +55,10 @@ struct shared {
 	_Atomic __u32 kill_timeout_ms;
 	_Atomic __u32 policy_bytes;
 	__u8 policy[lmk_v1_Policy_size]; /* encoded, as the host sent it */
+	/* Handlers that nobody served, which `start` replaced (leftovers.h). */
+	__u32 leftovers_found;
+	__u32 leftover_kills;
+	__u64 leftover_ring_lost;
 	struct kill kills[KILL_SLOTS];
 };
 

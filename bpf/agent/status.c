@@ -38,7 +38,6 @@ static void add(lmk_v1_Status *status, const char *group, const char *name, __u6
 static void add_counters(struct agent *agent, lmk_v1_Status *status)
 {
 	struct lmk_counters counters;
-	__u64 ring, queue;
 	__u32 zero = 0;
 
 	if (agent->decider && !bpf_map_get(agent->pins.counters, &zero, &counters)) {
@@ -56,9 +55,7 @@ static void add_counters(struct agent *agent, lmk_v1_Status *status)
 		add(status, "", "mm_exits_seen", counters.mm_exits_seen);
 		add(status, "agent", "decisions", decider_decisions(agent->decider));
 	}
-	agent_losses(agent, &ring, &queue);
-	add(status, "lost", "ring", ring);
-	add(status, "lost", "queue", queue);
+	add(status, "lost", "ring", agent_ring_lost(agent));
 	add(status, "lost", "spool", agent->spool.unwritten);
 }
 

@@ -29,17 +29,12 @@ static void put_lost(struct client *client, lmk_v1_Lost_Where where, __u32 run, 
 /* Losses without a sequence number: told once per connection, then as they happen. */
 static void put_losses(struct agent *agent, struct client *client)
 {
-	__u64 ring, queue;
+	__u64 lost = agent_ring_lost(agent);
 
-	agent_losses(agent, &ring, &queue);
-	if (ring > client->ring_lost_told)
+	if (lost > client->ring_lost_told)
 		put_lost(client, lmk_v1_Lost_Where_RING, agent->spool.run, 0,
-			 ring - client->ring_lost_told);
-	if (queue > client->queue_lost_told)
-		put_lost(client, lmk_v1_Lost_Where_QUEUE, agent->spool.run, 0,
-			 queue - client->queue_lost_told);
-	client->ring_lost_told = ring;
-	client->queue_lost_told = queue;
+			 lost - client->ring_lost_told);
+	client->ring_lost_told = lost;
 }
 
 static void start_reading(struct agent *agent, struct client *client,

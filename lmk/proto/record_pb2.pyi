@@ -319,8 +319,6 @@ class Lost(_message.Message):
         """The spool reached its bound, or the disk was full."""
         CORRUPT: Lost._Where.ValueType  # 3
         """A spool file failed its checksum."""
-        QUEUE: Lost._Where.ValueType  # 4
-        """The agent's queue between its threads was full."""
 
     class Where(_Where, metaclass=_WhereEnumTypeWrapper): ...
     WHERE_UNSPECIFIED: Lost.Where.ValueType  # 0
@@ -330,8 +328,6 @@ class Lost(_message.Message):
     """The spool reached its bound, or the disk was full."""
     CORRUPT: Lost.Where.ValueType  # 3
     """A spool file failed its checksum."""
-    QUEUE: Lost.Where.ValueType  # 4
-    """The agent's queue between its threads was full."""
 
     WHERE_FIELD_NUMBER: _builtins.int
     FROM_FIELD_NUMBER: _builtins.int
@@ -383,6 +379,8 @@ class Lifecycle(_message.Message):
         """Written by `lmk-agent --spool-fill`."""
         GUARDIAN_RESTARTED: Lifecycle._Kind.ValueType  # 9
         SELF_TEST: Lifecycle._Kind.ValueType  # 10
+        LEFTOVERS: Lifecycle._Kind.ValueType  # 11
+        """Handlers were found that nobody served: their kills are reported with it."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Lifecycle.Kind.ValueType  # 0
@@ -401,17 +399,24 @@ class Lifecycle(_message.Message):
     """Written by `lmk-agent --spool-fill`."""
     GUARDIAN_RESTARTED: Lifecycle.Kind.ValueType  # 9
     SELF_TEST: Lifecycle.Kind.ValueType  # 10
+    LEFTOVERS: Lifecycle.Kind.ValueType  # 11
+    """Handlers were found that nobody served: their kills are reported with it."""
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
+    RING_LOST_FIELD_NUMBER: _builtins.int
     kind: Global___Lifecycle.Kind.ValueType
     text: _builtins.str
     """One line for a person."""
     uid: _builtins.int
     """CLIENT_REFUSED: who it was."""
     pid: _builtins.int
+    ring_lost: _builtins.int
+    """Last words (DETACHED, LEASE_ENDED, AGENT_LOST) and LEFTOVERS: how many events of the handlers
+    found no room in the kernel's ring buffer, all in all.
+    """
     def __init__(
         self,
         *,
@@ -419,17 +424,22 @@ class Lifecycle(_message.Message):
         text: _builtins.str = ...,
         uid: _builtins.int | None = ...,
         pid: _builtins.int | None = ...,
+        ring_lost: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "_uid", b"_uid", "pid", b"pid", "uid", b"uid"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "_ring_lost", b"_ring_lost", "_uid", b"_uid", "pid", b"pid", "ring_lost", b"ring_lost", "uid", b"uid"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "_uid", b"_uid", "kind", b"kind", "pid", b"pid", "text", b"text", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "_ring_lost", b"_ring_lost", "_uid", b"_uid", "kind", b"kind", "pid", b"pid", "ring_lost", b"ring_lost", "text", b"text", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__pid: _TypeAlias = _typing.Literal["pid"]  # noqa: Y015
     _WhichOneofArgType__pid: _TypeAlias = _typing.Literal["_pid", b"_pid"]  # noqa: Y015
+    _WhichOneofReturnType__ring_lost: _TypeAlias = _typing.Literal["ring_lost"]  # noqa: Y015
+    _WhichOneofArgType__ring_lost: _TypeAlias = _typing.Literal["_ring_lost", b"_ring_lost"]  # noqa: Y015
     _WhichOneofReturnType__uid: _TypeAlias = _typing.Literal["uid"]  # noqa: Y015
     _WhichOneofArgType__uid: _TypeAlias = _typing.Literal["_uid", b"_uid"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pid) -> _WhichOneofReturnType__pid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ring_lost) -> _WhichOneofReturnType__ring_lost | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__uid) -> _WhichOneofReturnType__uid | None: ...
 

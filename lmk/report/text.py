@@ -128,7 +128,6 @@ def _lost(lost: Lost) -> str:
         Lost.RING: "in the kernel's ring buffer",
         Lost.SPOOL: "by the spool's bound",
         Lost.CORRUPT: "in a damaged spool file",
-        Lost.QUEUE: "in the agent's queue",
     }.get(lost.where, "on the way")
     first = first_lost(lost)
     which = f" ({lost.run}:{first}..{first + lost.count - 1})" if first and lost.count else ""

@@ -58,9 +58,7 @@ typedef enum _lmk_v1_Lost_Where {
     /* The spool reached its bound, or the disk was full. */
     lmk_v1_Lost_Where_SPOOL = 2,
     /* A spool file failed its checksum. */
-    lmk_v1_Lost_Where_CORRUPT = 3,
-    /* The agent's queue between its threads was full. */
-    lmk_v1_Lost_Where_QUEUE = 4
+    lmk_v1_Lost_Where_CORRUPT = 3
 } lmk_v1_Lost_Where;
 
 typedef enum _lmk_v1_Lifecycle_Kind {
@@ -79,7 +77,9 @@ typedef enum _lmk_v1_Lifecycle_Kind {
     /* Written by `lmk-agent --spool-fill`. */
     lmk_v1_Lifecycle_Kind_FILL = 8,
     lmk_v1_Lifecycle_Kind_GUARDIAN_RESTARTED = 9,
-    lmk_v1_Lifecycle_Kind_SELF_TEST = 10
+    lmk_v1_Lifecycle_Kind_SELF_TEST = 10,
+    /* Handlers were found that nobody served: their kills are reported with it. */
+    lmk_v1_Lifecycle_Kind_LEFTOVERS = 11
 } lmk_v1_Lifecycle_Kind;
 
 typedef enum _lmk_v1_Signal_Kind {
@@ -164,6 +164,10 @@ typedef struct _lmk_v1_Lifecycle {
     uint32_t uid;
     bool has_pid;
     uint32_t pid;
+    /* Last words (DETACHED, LEASE_ENDED, AGENT_LOST) and LEFTOVERS: how many events of the handlers
+ found no room in the kernel's ring buffer, all in all. */
+    bool has_ring_lost;
+    uint64_t ring_lost;
 } lmk_v1_Lifecycle;
 
 /* What the handlers saw, at one moment. Kilobytes are KiB. */
@@ -359,12 +363,12 @@ extern "C" {
 #define _lmk_v1_Reason_ARRAYSIZE ((lmk_v1_Reason)(lmk_v1_Reason_REASON_PARTIAL_STALL+1))
 
 #define _lmk_v1_Lost_Where_MIN lmk_v1_Lost_Where_WHERE_UNSPECIFIED
-#define _lmk_v1_Lost_Where_MAX lmk_v1_Lost_Where_QUEUE
-#define _lmk_v1_Lost_Where_ARRAYSIZE ((lmk_v1_Lost_Where)(lmk_v1_Lost_Where_QUEUE+1))
+#define _lmk_v1_Lost_Where_MAX lmk_v1_Lost_Where_CORRUPT
+#define _lmk_v1_Lost_Where_ARRAYSIZE ((lmk_v1_Lost_Where)(lmk_v1_Lost_Where_CORRUPT+1))
 
 #define _lmk_v1_Lifecycle_Kind_MIN lmk_v1_Lifecycle_Kind_KIND_UNSPECIFIED
-#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_SELF_TEST
-#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_SELF_TEST+1))
+#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_LEFTOVERS
+#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_LEFTOVERS+1))
 
 #define _lmk_v1_Signal_Kind_MIN lmk_v1_Signal_Kind_KIND_UNSPECIFIED
 #define _lmk_v1_Signal_Kind_MAX lmk_v1_Signal_Kind_FULL_STALL_US
@@ -401,7 +405,7 @@ extern "C" {
 #define lmk_v1_Hello_init_default                {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN}
 #define lmk_v1_Heartbeat_init_default            {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_default                 {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
-#define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0}
+#define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_default               {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_default               {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
 #define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
@@ -412,7 +416,7 @@ extern "C" {
 #define lmk_v1_Hello_init_zero                   {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN}
 #define lmk_v1_Heartbeat_init_zero               {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_zero                    {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
-#define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0}
+#define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_zero                  {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_zero                  {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
 #define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
@@ -448,6 +452,7 @@ extern "C" {
 #define lmk_v1_Lifecycle_text_tag                2
 #define lmk_v1_Lifecycle_uid_tag                 3
 #define lmk_v1_Lifecycle_pid_tag                 4
+#define lmk_v1_Lifecycle_ring_lost_tag           5
 #define lmk_v1_Sample_time_ns_tag                1
 #define lmk_v1_Sample_mem_total_kb_tag           2
 #define lmk_v1_Sample_mem_free_kb_tag            3
@@ -597,7 +602,8 @@ X(a, STATIC,   SINGULAR, UINT32,   run,               4)
 X(a, STATIC,   SINGULAR, UENUM,    kind,              1) \
 X(a, STATIC,   SINGULAR, STRING,   text,              2) \
 X(a, STATIC,   OPTIONAL, UINT32,   uid,               3) \
-X(a, STATIC,   OPTIONAL, UINT32,   pid,               4)
+X(a, STATIC,   OPTIONAL, UINT32,   pid,               4) \
+X(a, STATIC,   OPTIONAL, UINT64,   ring_lost,         5)
 #define lmk_v1_Lifecycle_CALLBACK NULL
 #define lmk_v1_Lifecycle_DEFAULT NULL
 
@@ -734,7 +740,7 @@ extern const pb_msgdesc_t lmk_v1_KillReport_msg;
 #define lmk_v1_Hello_size                        419
 #define lmk_v1_KillReport_size                   2340
 #define lmk_v1_KillTimes_size                    74
-#define lmk_v1_Lifecycle_size                    176
+#define lmk_v1_Lifecycle_size                    187
 #define lmk_v1_Lost_size                         30
 #define lmk_v1_Process_size                      247
 #define lmk_v1_Record_size                       2369
