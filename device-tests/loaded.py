@@ -14,14 +14,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lmk import build
-from lmk.build.recipe import ABIS
+from lmk import build, progress
+from lmk.build.compiler import Job
+from lmk.build.recipe import ABIS, HANDLERS
 from lmk.build.sources import source_root
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
@@ -87,6 +88,18 @@ def _victims(abi: str) -> bytes:
         command += [f"-I{source_root() / 'bpf' / 'include'}", str(source), "-o", str(output)]
         subprocess.run(command, check=True, timeout=120)
         return output.read_bytes()
+
+
+def _traps() -> bytes:
+    """The handlers with the program of traps.bpf.c."""
+    recipe = replace(
+        HANDLERS,
+        output="traps.bpf.o",
+        sources=("device-tests/device/victims/traps.bpf.c",),
+        headers=(*HANDLERS.headers, *HANDLERS.sources),
+    )
+    with progress.steps("Preparing the traps") as task:
+        return Job(recipe, None, source_root()).run(task)
 
 
 @dataclass
@@ -278,6 +291,12 @@ class Loaded:
         names = list(self.counters()["outcome"])
         return dict(zip(names, map(int, text.split()), strict=True))
 
+    def trap(self, operation: int, pid: int = 0) -> tuple[int, str, int]:
+        """Run `lmk_trap`: result, outcome and victim; not while another CPU has the claim."""
+        program = f"{_FOLDER}/victims trap {_PINS}/programs/lmk_trap {operation} {pid}"
+        result, outcome, victim = map(int, self.root.run(program).text.split())
+        return result, list(self.counters()["outcome"])[outcome], victim
+
     def alive(self, pid: int) -> bool:
         """Does `pid` live (a zombie does not)?"""
         text = self.root.run(f"cat /proc/{pid}/stat 2>/dev/null").text
@@ -296,14 +315,18 @@ class Loaded:
 
 
 @contextmanager
-def loaded(device: Device) -> Iterator[Loaded]:
-    """The programs pushed, nothing loaded yet; at the end nothing of it is left."""
+def loaded(device: Device, *, traps: bool = False) -> Iterator[Loaded]:
+    """The programs pushed, nothing loaded yet; at the end nothing of it is left.
+
+    :param traps: with `lmk_trap` among the handlers.
+    """
     root = find_root(device)
     abi = root.run("uname -m").text.strip()
     bundle = build.build([abi])
     for name in ("lmk-loader", "lmk.bpf.o"):
         entry = bundle.file(abi, name)
-        device.push(entry.content, f"{_FOLDER}/{name}", mode=0o755)
+        content = _traps() if traps and name == "lmk.bpf.o" else entry.content
+        device.push(content, f"{_FOLDER}/{name}", mode=0o755)
     device.push(_victims(abi), f"{_FOLDER}/victims", mode=0o755)
     handlers = Loaded(root)
     try:

@@ -165,10 +165,13 @@ __noinline int signal_sharers(__u64 mm)
 	return 0;
 }
 
-/* The chosen process just before the kill: still the same, still one that may die? */
+/*
+ * The chosen process just before the kill: still the same, still one that may die? The thread
+ * that takes the signal is found anew: the one chosen may be exiting by now.
+ */
 __noinline int check_again(__s32 floor)
 {
-	const struct lmk_process *victim = &run.event.victim;
+	struct lmk_process *victim = &run.event.victim;
 	const struct lmk_policy *policy = current_policy();
 	struct task_struct *leader;
 	int result = 0;
@@ -183,6 +186,8 @@ __noinline int check_again(__s32 floor)
 		result = -ESTALE;
 	else if (lmk_refusal_of(policy, &run.probe, floor) != LMK_REFUSE_NONE)
 		result = -EPERM;
+	else
+		victim->tid = run.probe.tid;
 	bpf_task_release(leader);
 	return result;
 }
@@ -208,28 +213,14 @@ static __always_inline void note_kill(__u64 id, const struct lmk_process *victim
 	kill_notes[id & (KILLS - 1)].given_up = 0;
 }
 
-/* Kills run.event.victim; enum lmk_outcome. */
-__noinline int kill_victim(__s32 floor)
+/* Closes the gate and signals run.event.victim, as it is; enum lmk_outcome. */
+__noinline int strike(__u32 dry_run)
 {
-	const struct lmk_policy *policy = current_policy();
 	struct lmk_process *victim = &run.event.victim;
-	__u64 id = state.last_kill_id + 1, now;
+	__u64 id = state.last_kill_id + 1, now = bpf_ktime_get_boot_ns();
 	struct lmk_pending *kill = kill_of(id);
-	__u32 dry_run;
 	int result;
 
-	if (!policy)
-		return LMK_OUT_ERROR;
-	dry_run = policy->dry_run;
-	run.sharers = 0;
-	if (victim->flags & LMK_PROC_SHARED_MM && find_sharers(victim->mm, victim->pid) < 0) {
-		run.refusals[LMK_REFUSE_SHARER]++;
-		return LMK_OUT_REFUSED;
-	}
-	result = check_again(floor);
-	if (result)
-		return LMK_OUT_STALE;
-	now = bpf_ktime_get_boot_ns();
 	note_kill(id, victim, now, dry_run);
 	if (__sync_val_compare_and_swap(&state.gate, 0, id))
 		return LMK_OUT_CLAIMED;
@@ -258,6 +249,24 @@ __noinline int kill_victim(__s32 floor)
 	if (run.sharers)
 		signal_sharers(victim->mm);
 	return LMK_OUT_KILLED;
+}
+
+/* Kills run.event.victim, if it still may die; enum lmk_outcome. */
+__noinline int kill_victim(__s32 floor)
+{
+	const struct lmk_policy *policy = current_policy();
+	struct lmk_process *victim = &run.event.victim;
+
+	if (!policy)
+		return LMK_OUT_ERROR;
+	run.sharers = 0;
+	if (victim->flags & LMK_PROC_SHARED_MM && find_sharers(victim->mm, victim->pid) < 0) {
+		run.refusals[LMK_REFUSE_SHARER]++;
+		return LMK_OUT_REFUSED;
+	}
+	if (check_again(floor))
+		return LMK_OUT_STALE;
+	return strike(policy->dry_run);
 }
 
 /* Nobody of the victim's threads has begun to exit in retry_ms: the same again. */

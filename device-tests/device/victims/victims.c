@@ -8,11 +8,13 @@
  *                                   helper ("second") is killed
  *   victims grow UID ADJ MB RATE    grows to MB at RATE MB a second, says "grown", then holds
  *   victims leaderless UID ADJ MB   the main thread has exited, another holds the memory
+ *   victims leaving UID ADJ MB      leaderless, but the main thread exits only at SIGUSR1 ("left")
  *   victims shared UID ADJ MB UID2  two processes, one address space; the second as UID2
  *   victims zombie UID ADJ MB       the process that says ready has a dead, unreaped child
  *   victims namespace UID ADJ MB    init of a PID namespace
  *   victims busy UID ADJ MB         busy loop anywhere
  *   victims race PIN THREADS        runs the pinned SYSCALL program on THREADS at once, once
+ *   victims trap PIN OP PID         runs lmk_trap of traps.bpf.c; says result, outcome, victim
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -98,6 +100,8 @@ static void hold_still(void)
 		pause();
 }
 
+static const char *when_alone = "ready";
+
 static void *hold_in_thread(void *nothing)
 {
 	char path[64], line[256];
@@ -113,17 +117,29 @@ static void *hold_in_thread(void *nothing)
 		if (file)
 			fclose(file);
 	} while (!strstr(line, ") Z"));
-	say("ready", getpid());
+	say(when_alone, getpid());
 	hold_still();
 	return NULL;
 }
 
-static void leaderless(void)
+static void leaderless(bool at_signal)
 {
+	sigset_t usr1;
 	pthread_t thread;
+	int signal;
 
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	if (at_signal) {
+		when_alone = "left";
+		sigprocmask(SIG_BLOCK, &usr1, NULL);
+	}
 	if (pthread_create(&thread, NULL, hold_in_thread, NULL))
 		die("pthread_create");
+	if (at_signal) {
+		say("ready", getpid());
+		sigwait(&usr1, &signal);
+	}
 	syscall(SYS_exit, 0); /* this thread alone */
 }
 
@@ -242,6 +258,31 @@ static void grow(char *memory, size_t bytes, long mb_per_s)
 	say("grown", getpid());
 }
 
+static int open_pin(const char *pin)
+{
+	union bpf_attr attr;
+	int fd;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.pathname = (uintptr_t)pin;
+	fd = (int)syscall(SYS_bpf, BPF_OBJ_GET, &attr, sizeof(attr));
+	if (fd < 0)
+		die(pin);
+	return fd;
+}
+
+static void run_program(int program, struct lmk_call *call)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.test.prog_fd = (__u32)program;
+	attr.test.ctx_in = (uintptr_t)call;
+	attr.test.ctx_size_in = sizeof(*call);
+	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)))
+		die("BPF_PROG_TEST_RUN");
+}
+
 static struct {
 	int program;
 	pthread_barrier_t start;
@@ -251,16 +292,10 @@ static struct {
 static void *contestant(void *nothing)
 {
 	struct lmk_call call = {0};
-	union bpf_attr attr;
 
 	(void)nothing;
-	memset(&attr, 0, sizeof(attr));
-	attr.test.prog_fd = (__u32)contest.program;
-	attr.test.ctx_in = (uintptr_t)&call;
-	attr.test.ctx_size_in = sizeof(call);
 	pthread_barrier_wait(&contest.start);
-	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)))
-		die("BPF_PROG_TEST_RUN");
+	run_program(contest.program, &call);
 	__sync_fetch_and_add(&contest.outcomes[call.outcome], 1);
 	return NULL;
 }
@@ -268,13 +303,8 @@ static void *contestant(void *nothing)
 static int race(const char *pin, int threads)
 {
 	pthread_t ids[64];
-	union bpf_attr attr;
 
-	memset(&attr, 0, sizeof(attr));
-	attr.pathname = (uintptr_t)pin;
-	contest.program = (int)syscall(SYS_bpf, BPF_OBJ_GET, &attr, sizeof(attr));
-	if (contest.program < 0)
-		die(pin);
+	contest.program = open_pin(pin);
 	pthread_barrier_init(&contest.start, NULL, (unsigned int)threads);
 	for (int i = 0; i < threads; i++)
 		pthread_create(&ids[i], NULL, contestant, NULL);
@@ -283,6 +313,15 @@ static int race(const char *pin, int threads)
 	for (int i = 0; i < LMK_OUT_MAX; i++)
 		printf("%u ", contest.outcomes[i]);
 	puts("");
+	return 0;
+}
+
+static int trap(const char *pin, const char *op, const char *pid)
+{
+	struct lmk_call call = {.op = (__u32)atoi(op), .pid = atoi(pid)};
+
+	run_program(open_pin(pin), &call);
+	printf("%d %u %d\n", call.result, call.outcome, call.victim_pid);
 	return 0;
 }
 
@@ -295,6 +334,8 @@ int main(int count, char **words)
 
 	if (!strcmp(mode, "race") && count == 4 && atoi(words[3]) <= 64)
 		return race(words[2], atoi(words[3]));
+	if (!strcmp(mode, "trap") && count == 5)
+		return trap(words[2], words[3], words[4]);
 	if (count < 5)
 		return 2;
 	alarm(LIFE_S);
@@ -315,7 +356,9 @@ int main(int count, char **words)
 		end = stuck();
 	become(words[2]);
 	if (!strcmp(mode, "leaderless"))
-		leaderless();
+		leaderless(false);
+	if (!strcmp(mode, "leaving"))
+		leaderless(true);
 	if (!strcmp(mode, "grow") && count > 5)
 		grow(memory, bytes, atol(words[5]));
 	say("ready", getpid());
