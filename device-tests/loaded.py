@@ -224,8 +224,9 @@ class Loaded:
         uid: int = FIRST_UID,
         more: str = "",
         cgroup: str = "",
+        until: str = "ready",
     ) -> Victim:
-        """Start a process of victims.c, ready when this returns (unless it grows)."""
+        """Start a process of victims.c; it has said `until` when this returns (unless it grows)."""
         self._outputs += 1
         output = f"{_FOLDER}/output-{self._outputs}"
         command = f"exec {_FOLDER}/victims {mode} {uid} {adj} {mb} {more}"
@@ -234,9 +235,9 @@ class Loaded:
         self.root.run(f"setsid sh -c {shlex.quote(command)} </dev/null >{output} 2>&1 & echo")
         if mode == "grow":
             return Victim(self.newest("victims"), output)
-        said = self.said(output, "ready")
+        said = self.said(output, until)
         second = next((int(said[word]) for word in ("second", "zombie", "init") if word in said), 0)
-        return Victim(int(said["ready"]), output, second)
+        return Victim(int(said[until]), output, second)
 
     def start_namespace(self, *, adj: int) -> int:
         """The pid, as the device sees it, of the init of a PID namespace."""

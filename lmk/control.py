@@ -35,6 +35,8 @@ PROTOCOL_VERSION = 1
 #: A device short of memory answers late; one that is away answers never.
 _REPLY_TIMEOUT = timedelta(seconds=20)
 _MAX_REPLY_BYTES = 1 << 20
+#: Errors of an agent that was not told the token: nothing proves who says them.
+_UNPROVEN = (Error.BAD_TOKEN, Error.BAD_REQUEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,7 @@ def check_hello(hello: Hello, session: SessionFile, expected_build_id: str | Non
     :raises lmk.errors.ProtocolError: it does not know the token (somebody squats the socket's
         name), speaks another protocol version, or is of another build.
     """
-    proof = hashlib.sha256(b"lmk-hello" + session.token).digest()[:16]
-    if hello.token_proof != proof:
-        raise ProtocolError("what answered on the agent's socket does not know the session's token")
+    _check_proof(hello.token_proof, session)
     if hello.protocol_version != PROTOCOL_VERSION:
         raise ProtocolError(
             f"the agent speaks protocol {hello.protocol_version}, this lmk {PROTOCOL_VERSION}: "
@@ -100,6 +100,11 @@ def check_hello(hello: Hello, session: SessionFile, expected_build_id: str | Non
             f"the agent is of build {hello.build_id[:16]}, this lmk's is {expected_build_id[:16]}: "
             "`lmk attach` replaces it"
         )
+
+
+def _check_proof(proof: bytes, session: SessionFile) -> None:
+    if proof != hashlib.sha256(b"lmk-hello" + session.token).digest()[:16]:
+        raise ProtocolError("what answered on the agent's socket does not know the session's token")
 
 
 def open_records(
@@ -136,12 +141,15 @@ def request(
 
     :raises lmk.errors.TransientError: the device is away, nobody listens, no reply in time.
     :raises lmk.errors.UsageError: the agent refuses the policy, and says why.
-    :raises lmk.errors.ProtocolError: it refuses the token, or answers nonsense.
+    :raises lmk.errors.ProtocolError: it refuses the token, does not know it itself, or answers
+        nonsense.
     """
     wanted.token = session.token
     with device.open(f"localabstract:{session.control_socket}") as stream:
         stream.write(_framed(wanted))
         reply = _read_reply(stream, timeout, device.serial)
+    if not (reply.HasField("error") and reply.error.code in _UNPROVEN):
+        _check_proof(reply.token_proof, session)
     if reply.HasField("error"):
         said = reply.error.message
         if reply.error.code == Error.BAD_POLICY:

@@ -101,6 +101,8 @@ void control_request(struct agent *agent, struct client *client, const __u8 *byt
 		put_reply(agent, client);
 		return;
 	}
+	reply.token_proof.size = sizeof(agent->token_proof);
+	memcpy(reply.token_proof.bytes, agent->token_proof, sizeof(agent->token_proof));
 	if (request.which_body != lmk_v1_ControlRequest_renew_lease_tag)
 		lease_renew(agent->shared, 0);
 	switch (request.which_body) {

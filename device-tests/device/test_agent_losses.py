@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from loaded import FIRST_UID, calm_policy, raw, urgent_policy
+from loaded import FIRST_UID, calm_policy, loaded, raw, urgent_policy
 
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
@@ -172,3 +172,15 @@ def test_kills_of_handlers_that_nobody_served_are_all_reported(
     assert said.ring_lost == after["ring_lost"]
     assert decided <= len(ids) + said.ring_lost <= decided + 2
     assert all(record.kill.agent_absent for record in told if record.HasField("kill"))
+
+
+def test_runs_that_the_kernel_skipped_are_counted(session: Session, device: Device) -> None:
+    # A program that is preempted by a task which comes to the same tracepoint misses that one.
+    def missed() -> int:
+        return sum(program.recursion_misses for program in session.status().programs)
+
+    with loaded(device) as victims:
+        before = missed()
+        preempting = victims.start("exits", adj=0)
+        until(lambda: missed() > before, "no run was missed")
+        victims.root.run(f"kill -9 {preempting.pid}")

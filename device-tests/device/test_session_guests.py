@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices that lack something: no root, no PSI. Each on a guest of its own."""
+"""Devices that lack something: root, PSI, BTF."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import lmk
 from lmk import virtual
 from lmk.device.interface import Device
-from lmk.errors import UsageError
+from lmk.errors import UnsupportedError, UsageError
 from lmk.policy import parse
 from lmk.proto.record_pb2 import Signal
 
@@ -61,3 +61,25 @@ def test_without_psi_doctor_names_the_cure_and_attach_goes_by_levels(without_psi
         kinds = {signal.kind for signal in attached.status().signals}
     assert Signal.AVAILABLE_KB in kinds
     assert Signal.SOME_STALL_US not in kinds
+
+
+@pytest.fixture
+def without_btf(device: Device) -> Iterator[Device]:
+    """The kernel's types are hidden from everybody, as where it was built without them."""
+    lmk.detach(device)
+    assert device.run("mount -t tmpfs none /sys/kernel/btf").exit_code == 0
+    try:
+        yield device
+    finally:
+        device.run("umount /sys/kernel/btf")
+
+
+def test_without_btf_attach_says_what_has_it_and_changes_nothing(without_btf: Device) -> None:
+    with pytest.raises(UnsupportedError, match=r"has no BTF .*CONFIG_DEBUG_INFO_BTF=y"):
+        lmk.attach(without_btf, HARMLESS)
+    assert without_btf.run("ls -d /sys/fs/bpf/lmk").exit_code != 0
+    found = lmk.probe(without_btf)
+    assert found.kill_path == "none"
+    (btf,) = [answer for answer in found.answers() if answer.name == "BTF"]
+    assert btf.yes is False
+    assert "CONFIG_DEBUG_INFO_BTF" in btf.enables

@@ -279,7 +279,9 @@ def device() -> ScriptedDevice:
     return ScriptedDevice()
 
 
-def framed(reply: ControlReply) -> bytes:
+def framed(reply: ControlReply, *, proved: bool = True) -> bytes:
+    if proved:
+        reply.token_proof = hashlib.sha256(b"lmk-hello" + TOKEN).digest()[:16]
     payload = reply.SerializeToString()
     return encode_varint(len(payload)) + payload
 
@@ -295,8 +297,17 @@ def test_a_refused_policy_is_the_users_mistake_and_a_refused_token_is_not(
     device.reply = framed(ControlReply(error=Error(code=Error.BAD_POLICY, message="stall_ms")))
     with pytest.raises(UsageError, match="refuses the policy: stall_ms"):
         ask(device)
-    device.reply = framed(ControlReply(error=Error(code=Error.BAD_TOKEN)))
+    device.reply = framed(ControlReply(error=Error(code=Error.BAD_TOKEN)), proved=False)
     with pytest.raises(ProtocolError, match="BAD_TOKEN"):
+        ask(device)
+
+
+@pytest.mark.parametrize(
+    "reply", [ControlReply(done=Done()), ControlReply(error=Error(code=Error.BAD_POLICY))]
+)
+def test_a_squatter_cannot_answer_a_request(device: ScriptedDevice, reply: ControlReply) -> None:
+    device.reply = framed(reply, proved=False)
+    with pytest.raises(ProtocolError, match="does not know the session's token"):
         ask(device)
 
 

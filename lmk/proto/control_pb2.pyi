@@ -180,9 +180,14 @@ Global___RenewLease: _TypeAlias = RenewLease  # noqa: Y015
 class ControlReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    TOKEN_PROOF_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    token_proof: _builtins.bytes
+    """As in Hello: whoever squats the socket's name cannot give it. Absent in the errors BAD_TOKEN
+    and, before the token was seen, BAD_REQUEST.
+    """
     @_builtins.property
     def error(self) -> Global___Error: ...
     @_builtins.property
@@ -192,13 +197,14 @@ class ControlReply(_message.Message):
     def __init__(
         self,
         *,
+        token_proof: _builtins.bytes = ...,
         error: Global___Error | None = ...,
         status: Global___Status | None = ...,
         done: Global___Done | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "done", b"done", "error", b"error", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "done", b"done", "error", b"error", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "done", b"done", "error", b"error", "status", b"status", "token_proof", b"token_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["error", "status", "done"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

@@ -13,6 +13,12 @@
  *   victims zombie UID ADJ MB       the process that says ready has a dead, unreaped child
  *   victims namespace UID ADJ MB    init of a PID namespace
  *   victims busy UID ADJ MB         busy loop anywhere
+ *   victims exits UID ADJ MB        processes exit on one CPU and preempt each other while they do
+ *   victims connect UID ADJ MB NAME HEX
+ *                                   connects to an abstract socket, sends HEX, says how many bytes
+ *                                   it "heard" until it was hung up on
+ *   victims squat UID ADJ MB NAME HEX
+ *                                   takes that name as soon as it is free, answers HEX to all
  *   victims race PIN THREADS        runs the pinned SYSCALL program on THREADS at once, once
  *   victims trap PIN OP PID         runs lmk_trap of traps.bpf.c; says result, outcome, victim
  */
@@ -26,6 +32,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +40,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -325,6 +334,110 @@ static int trap(const char *pin, const char *op, const char *pid)
 	return 0;
 }
 
+static socklen_t abstract(const char *name, struct sockaddr_un *address)
+{
+	size_t length = strlen(name);
+
+	memset(address, 0, sizeof(*address));
+	address->sun_family = AF_UNIX;
+	if (length >= sizeof(address->sun_path))
+		die(name);
+	memcpy(address->sun_path + 1, name, length);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+}
+
+static void send_hex(int fd, const char *hex)
+{
+	for (; hex[0] && hex[1]; hex += 2) {
+		char digits[] = {hex[0], hex[1], 0};
+		char byte = (char)strtoul(digits, NULL, 16);
+
+		if (send(fd, &byte, 1, MSG_NOSIGNAL) < 0)
+			return; /* hung up on already */
+	}
+}
+
+static void connect_to(const char *name, const char *hex)
+{
+	struct sockaddr_un address;
+	socklen_t length = abstract(name, &address);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), heard = 0;
+	char bytes[4096];
+	ssize_t got;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, length))
+		die(name);
+	send_hex(fd, hex);
+	while ((got = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+		heard += (int)got;
+	say("heard", heard);
+}
+
+static void squat(const char *name, const char *hex)
+{
+	struct sockaddr_un address;
+	socklen_t length = abstract(name, &address);
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char bytes[4096];
+
+	while (listener >= 0 && bind(listener, (struct sockaddr *)&address, length)) {
+		if (errno != EADDRINUSE)
+			die(name);
+		usleep(1000);
+	}
+	if (listen(listener, 8))
+		die(name);
+	say("ready", getpid());
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+
+		if (fd >= 0 && recv(fd, bytes, sizeof(bytes), 0) > 0)
+			send_hex(fd, hex);
+	}
+}
+
+static void fork_and_exit(void)
+{
+	int pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		_exit(0);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* One that never pauses, and one that comes before it and wakes at ever other moments. */
+static void exits(void)
+{
+	struct sched_param first = {.sched_priority = 1};
+	struct timespec pause_for = {0};
+	cpu_set_t one;
+	int pid;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (sched_setaffinity(0, sizeof(one), &one))
+		die("sched_setaffinity");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			fork_and_exit();
+	}
+	if (sched_setscheduler(0, SCHED_FIFO, &first))
+		die("sched_setscheduler");
+	say("ready", getpid());
+	for (;;) {
+		pause_for.tv_nsec = (pause_for.tv_nsec + 37 * 1009) % 1000000;
+		nanosleep(&pause_for, NULL);
+		fork_and_exit();
+	}
+}
+
 int main(int count, char **words)
 {
 	const char *mode = count > 1 ? words[1] : "";
@@ -354,7 +467,13 @@ int main(int count, char **words)
 	}
 	if (!strcmp(mode, "stuck"))
 		end = stuck();
+	if (!strcmp(mode, "exits"))
+		exits(); /* before it loses the right to come first */
 	become(words[2]);
+	if (!strcmp(mode, "connect") && count > 6)
+		connect_to(words[5], words[6]);
+	if (!strcmp(mode, "squat") && count > 6)
+		squat(words[5], words[6]);
 	if (!strcmp(mode, "leaderless"))
 		leaderless(false);
 	if (!strcmp(mode, "leaving"))

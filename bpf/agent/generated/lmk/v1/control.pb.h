@@ -119,7 +119,11 @@ typedef struct _lmk_v1_Status {
     uint64_t spool_limit_bytes;
 } lmk_v1_Status;
 
+typedef PB_BYTES_ARRAY_T(16) lmk_v1_ControlReply_token_proof_t;
 typedef struct _lmk_v1_ControlReply {
+    /* As in Hello: whoever squats the socket's name cannot give it. Absent in the errors BAD_TOKEN
+ and, before the token was seen, BAD_REQUEST. */
+    lmk_v1_ControlReply_token_proof_t token_proof;
     pb_size_t which_body;
     union {
         lmk_v1_Error error;
@@ -159,7 +163,7 @@ extern "C" {
 #define lmk_v1_SetPolicy_init_default            {false, lmk_v1_Policy_init_default}
 #define lmk_v1_Detach_init_default               {0}
 #define lmk_v1_RenewLease_init_default           {0}
-#define lmk_v1_ControlReply_init_default         {0, {lmk_v1_Error_init_default}}
+#define lmk_v1_ControlReply_init_default         {{0, {0}}, 0, {lmk_v1_Error_init_default}}
 #define lmk_v1_Done_init_default                 {0}
 #define lmk_v1_Error_init_default                {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_default              {"", 0}
@@ -171,7 +175,7 @@ extern "C" {
 #define lmk_v1_SetPolicy_init_zero               {false, lmk_v1_Policy_init_zero}
 #define lmk_v1_Detach_init_zero                  {0}
 #define lmk_v1_RenewLease_init_zero              {0}
-#define lmk_v1_ControlReply_init_zero            {0, {lmk_v1_Error_init_zero}}
+#define lmk_v1_ControlReply_init_zero            {{0, {0}}, 0, {lmk_v1_Error_init_zero}}
 #define lmk_v1_Done_init_zero                    {0}
 #define lmk_v1_Error_init_zero                   {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_zero                 {"", 0}
@@ -214,6 +218,7 @@ extern "C" {
 #define lmk_v1_Status_agent_restarts_tag         12
 #define lmk_v1_Status_spool_bytes_tag            13
 #define lmk_v1_Status_spool_limit_bytes_tag      14
+#define lmk_v1_ControlReply_token_proof_tag      1
 #define lmk_v1_ControlReply_error_tag            9
 #define lmk_v1_ControlReply_status_tag           10
 #define lmk_v1_ControlReply_done_tag             11
@@ -263,6 +268,7 @@ X(a, STATIC,   SINGULAR, UINT64,   lease_ms,          1)
 #define lmk_v1_RenewLease_DEFAULT NULL
 
 #define lmk_v1_ControlReply_FIELDLIST(X, a) \
+X(a, STATIC,   SINGULAR, BYTES,    token_proof,       1) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,error,body.error),   9) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,status,body.status),  10) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,done,body.done),  11)
@@ -350,7 +356,7 @@ extern const pb_msgdesc_t lmk_v1_Status_msg;
 #define lmk_v1_Status_fields &lmk_v1_Status_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 6765
+#define lmk_v1_ControlReply_size                 6783
 #define lmk_v1_ControlRequest_size               451
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
