@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import hashlib
 import os
 import socket
 import time
@@ -214,15 +215,17 @@ def test_control_refuses_what_it_does_not_know(agent: Agent) -> None:
 
 
 def test_several_requests_on_one_connection(agent: Agent) -> None:
-    request = ControlRequest(
-        token=bytes.fromhex(agent.session["token"]), renew_lease=RenewLease()
-    ).SerializeToString()
+    token = bytes.fromhex(agent.session["token"])
+    request = ControlRequest(token=token, renew_lease=RenewLease()).SerializeToString()
+    proof = hashlib.sha256(b"lmk-hello" + token).digest()[:16]
+    # Length 20, the proof, and `done` with no bytes of it.
+    reply = b"\x14" + b"\x0a\x10" + proof + b"\x5a\x00"
     with connect(agent.session["control_socket"]) as link:
         link.sendall(3 * (encode_varint(len(request)) + request))
         replies = b""
-        while len(replies) < 9:
+        while len(replies) < 3 * len(reply):
             replies += link.recv(64)
-        assert replies == 3 * b"\x02\x5a\x00"  # length 2, `done` and no bytes of it
+        assert replies == 3 * reply
 
 
 def test_one_agent_at_a_time_and_the_second_is_told_who(agent: Agent) -> None:
