@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import itertools
 import hashlib
+import itertools
 import os
 import socket
 import time
