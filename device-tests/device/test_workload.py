@@ -97,9 +97,13 @@ def test_population_ends_with_its_stream(device: Device) -> None:
         _await_gone(device, pid)
 
 
-def test_row_that_cannot_be_is_an_error_and_leaves_nothing(device: Device) -> None:
+@pytest.mark.parametrize("rows_after_it", [0, 100])  # which the program has not read when it ends
+def test_row_that_cannot_be_is_an_error_and_leaves_nothing(
+    device: Device, rows_after_it: int
+) -> None:
+    bad = Row("com.example.bad", 99070, 1001, 2048)
     with pytest.raises(LmkError, match="bad row"):
-        Population(device, [*ROWS, Row("com.example.bad", 99070, 1001, 2048)])
+        Population(device, [*ROWS, bad, *rows_after_it * ROWS[:1]])
     end = time.monotonic() + _DEADLINE_S
     while uids_in_use(device, 99050, 99079):
         assert time.monotonic() < end

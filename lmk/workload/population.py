@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ __all__ = ["Population", "Row"]
 
 #: Starting a population means filling it page by page; on an emulated device that takes.
 _START = timedelta(minutes=3)
+#: What was said before the end is on its way.
+_LAST_WORD = timedelta(seconds=5)
 _QUIT = timedelta(seconds=30)
 
 
@@ -80,8 +83,8 @@ class Population:
         self._talk = Conversation(device, arguments, root=root)
         try:
             for row in rows:
-                self._talk.tell(str(row))
-            self._talk.tell("go")
+                self._tell(str(row))
+            self._tell("go")
             self._await(lambda event: event["event"] == "ready", _START, "start")
         except BaseException:
             self.close()
@@ -94,7 +97,7 @@ class Population:
 
     def grow(self, name: str, size_mb: int, rate_mb_per_s: int) -> None:
         """Tell `name` to grow by `size_mb` at that rate (0: as fast as it goes); does not wait."""
-        self._talk.tell(f"grow {name} {size_mb} {rate_mb_per_s}")
+        self._tell(f"grow {name} {size_mb} {rate_mb_per_s}")
 
     def await_sized(self, name: str, timeout: timedelta) -> bool:
         """Wait until `name` has the size it was told; False when it died instead.
@@ -109,12 +112,12 @@ class Population:
 
     def shrink(self, name: str, timeout: timedelta = timedelta(seconds=30)) -> None:
         """Have `name` give back what it grew by, and wait for it."""
-        self._talk.tell(f"shrink {name}")
+        self._tell(f"shrink {name}")
         self.await_sized(name, timeout)
 
     def refill(self) -> None:
         """Start what has died again, and wait until it is filled."""
-        self._talk.tell("refill")
+        self._tell("refill")
         self._await(lambda event: event["event"] == "ready", _START, "refill")
 
     def listen(self, duration: timedelta) -> None:
@@ -131,7 +134,7 @@ class Population:
         """End all of it, and wait for it. May be called twice."""
         end = time.monotonic() + _QUIT.total_seconds()
         try:
-            self._talk.tell("quit")
+            self._tell("quit")
             while self._hear(timedelta(seconds=end - time.monotonic())) is not None:
                 pass
         except (LmkError, TimeoutError):
@@ -149,6 +152,16 @@ class Population:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _tell(self, line: str) -> None:
+        try:
+            self._talk.tell(line)
+        except TransientError as broken:
+            # It ended on what it was told before: its last word says why.
+            with contextlib.suppress(TimeoutError):
+                while self._hear(_LAST_WORD) is not None:
+                    pass
+            raise broken
 
     def _await(self, wanted: Callable[[Event], bool], timeout: timedelta, what: str) -> Event:
         end = time.monotonic() + timeout.total_seconds()
