@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from lmk import virtual
 from lmk.bench.figures import Entry, Figure
@@ -16,6 +18,7 @@ from lmk.workload.vitals import Vitals
 __all__ = ["entry", "target"]
 
 _GUEST = "virtual#bench"
+_NICE = -10
 
 
 @contextmanager
@@ -29,11 +32,23 @@ def target(serial: str | None, *, zram_mb: int | None = None) -> Iterator[Device
             yield device
         return
     guest = virtual.up(_GUEST, zram_mb=zram_mb, detached=False)
+    _put_first(guest)
     try:
         with connect(guest.name) as device:
             yield device
     finally:
         guest.down()
+
+
+def _put_first(guest: virtual.Guest) -> None:
+    """Let the guest's CPUs come before other work of this machine, where it may be asked for.
+
+    An emulated CPU that waits for one of the machine's own, behind the very host that reads
+    the reports, shows as milliseconds between two instructions of the guest.
+    """
+    for thread in Path(f"/proc/{guest.pid}/task").iterdir():
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
 
 
 def entry(device: Device, hello: Hello, vitals: Vitals, figures: dict[str, Figure]) -> Entry:
