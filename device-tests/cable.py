@@ -19,11 +19,12 @@ class Cable:
     """A TCP link to `host`:`port` by way of :attr:`port` on loopback.
 
     :ivar port: connect here.
+    :ivar target: host and port it leads to.
     :ivar carried_bytes: how many bytes came from the device, over all connections.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+        self.target = (host, port)
         self._state = threading.Condition()
         self._black_hole = False
         self._unplugged = False
@@ -93,7 +94,7 @@ class Cable:
             try:
                 if refused:
                     raise ConnectionRefusedError
-                far = socket.create_connection(self._target)
+                far = socket.create_connection(self.target)
             except OSError:
                 _reset(near)
                 continue
