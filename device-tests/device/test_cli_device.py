@@ -170,6 +170,9 @@ def test_a_policy_is_pushed_and_shown_from_the_device(command: Command, tmp_path
     policy.write_text("timing { retry_ms: 99999 }")
     command.run("policy", "push", str(policy), code=2)
     assert 'name: "next"' in command.run("policy", "show", "-s", serial)
+    policy.write_text(POLICY)
+    command.run("policy", "push", str(policy))
+    assert 'name: "ours"' in command.run("policy", "show", "-s", serial)
 
 
 def test_a_truncated_capture_of_this_device_ends_with_5(command: Command, tmp_path: Path) -> None:
