@@ -124,7 +124,7 @@ def test_a_kill_is_in_the_table_in_jsonl_and_in_a_capture(
     ]
     # Those of earlier sessions on this device may be in the spool too.
     ours = [kill for kill in (record.get("kill") for record in records) if kill is not None]
-    (kill,) = [kill for kill in ours if kill["victim"]["uid"] == 19001]
+    *_, kill = [kill for kill in ours if kill["victim"]["uid"] == 19001]
     assert kill["victim"]["oom_score_adj"] == 900
     capture = tmp_path / "capture.pb"
     for _twice in range(2):
@@ -140,9 +140,11 @@ def test_count_ends_the_stream_and_from_begins_it_at_a_record(command: Command) 
     lines = command.run(
         "stream", "--from", "start", "--count", "1", "--format", "jsonl"
     ).splitlines()
-    assert [json.loads(line)["seq"] for line in lines] == [0, 1]
-    hello = json.loads(lines[0])
+    hello, *lost, record = [json.loads(line) for line in lines]
     run = hello["hello"]["run"]
+    # On a device that is in use for long, the oldest records have gone and that is said.
+    assert all("lost" in line for line in lost)
+    assert record["seq"] > 0
     lines = command.run(
         "stream", "--from", f"{run}:1", "--count", "1", "--format", "jsonl"
     ).splitlines()
