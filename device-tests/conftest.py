@@ -10,8 +10,10 @@ and with the process however it dies. Tests in ``host`` use none of this.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -53,6 +55,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "virtual_only" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def adb_server() -> Iterator[int]:
+    """The port of an adb server of this run alone; it is started when something asks for it.
+
+    So a server that somebody works with shows no devices in tests, and is not stopped by them.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+    patch.delenv("ADB_SERVER_SOCKET", raising=False)
+    patch.delenv("ANDROID_ADB_SERVER_ADDRESS", raising=False)
+    yield port
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as link:
+        link.sendall(b"0009host:kill")
+        link.recv(4)
+    patch.undo()
 
 
 @contextmanager

@@ -198,7 +198,7 @@ def examine(root: Root, facts: Facts, bundle: Bundle, task: Task) -> Probe:
 
     Else it runs as the shell user, from that user's own folder, and finds what it can.
     """
-    transport = "direct"  # the only one so far
+    transport = root.device.transport
     if facts.uid == 0:
         install(root, facts, bundle, task, names=("lmk-loader",))
         task.step("ask the kernel")

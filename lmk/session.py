@@ -29,7 +29,7 @@ from lmk.control import SessionFile
 from lmk.device.interface import ByteStream, Device
 from lmk.device.probe import Probe
 from lmk.device.root import Root, find_root
-from lmk.device.stream import ServiceRefusedError
+from lmk.device.service import ServiceRefusedError
 from lmk.errors import LmkError, TransientError, UsageError
 from lmk.install import Facts, examine, gather, install, start_agent, stop_agent
 from lmk.policy import Policy, load

@@ -27,7 +27,7 @@ from lmk.device.interface import ByteStream, Device
 from lmk.device.resolve import connect, parse_address
 from lmk.errors import LmkError, TransientError, UsageError
 
-TRANSPORTS = ["direct"]
+TRANSPORTS = ["direct", "server"]
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 SOON_S = 0.5

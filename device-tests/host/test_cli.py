@@ -112,7 +112,8 @@ def test_a_device_that_is_not_there_is_one_clear_error(command: str, tmp_path: P
 
 
 def test_no_device_at_all_says_how_to_get_one(tmp_path: Path) -> None:
-    done = lmk("status", environment={"LMK_CACHE": str(tmp_path)})
+    nowhere = {"LMK_CACHE": str(tmp_path), "ANDROID_ADB_SERVER_PORT": "1"}
+    done = lmk("status", environment=nowhere)
     assert "lmk virtual up" in assert_one_clear_error(done, ExitCode.USAGE)
 
 

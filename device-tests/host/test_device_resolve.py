@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 from fake_adbd import FakeAdbd
 
 from lmk import virtual
+from lmk.device import resolve
 from lmk.device.resolve import connect, parse_address
+from lmk.device.server import ListedDevice, parse_devices
 from lmk.errors import UnsupportedError, UsageError
 
 
@@ -24,7 +27,64 @@ def guests(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(virtual, "running", lambda: [guest(name) for name in running])
     monkeypatch.setattr(virtual, "find", lambda name: guest(name) if name in running else None)
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    monkeypatch.setattr(resolve, "list_devices", lambda: None)
     return running
+
+
+def listed(text: str) -> Callable[[], list[ListedDevice]]:
+    return lambda: list(parse_devices(text))
+
+
+def test_a_device_of_the_adb_server_is_one_of_them(
+    guests: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "R5CT1234567            device usb:1-1 model:Pixel_9 transport_id:3\n"
+    monkeypatch.setattr(resolve, "list_devices", listed(text))
+    guests["virtual:7.3"] = 1
+    with pytest.raises(UsageError, match=r"several devices \(virtual:7\.3, R5CT1234567\)"):
+        connect()
+
+
+def test_a_virtual_device_that_the_server_knows_too_counts_once(
+    guests: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeAdbd() as adbd:
+        guests["virtual:7.3"] = adbd.port
+        text = f"127.0.0.1:{adbd.port}   device transport_id:1\n"
+        monkeypatch.setattr(resolve, "list_devices", listed(text))
+        with connect() as device:
+            assert (device.serial, device.transport) == ("virtual:7.3", "direct")
+
+
+def test_devices_that_cannot_be_used_are_named_with_their_state(
+    guests: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "R5CT1234567  unauthorized usb:1-1 transport_id:3\nemulator-5554  offline transport_id:4\n"
+    )
+    monkeypatch.setattr(resolve, "list_devices", listed(text))
+    with pytest.raises(
+        UsageError, match=r"R5CT1234567 is unauthorized, emulator-5554 is offline.*lmk virtual up"
+    ):
+        connect()
+
+
+def test_a_list_of_devices_is_read_as_adb_writes_it() -> None:
+    text = (
+        "0123456789ABCDEF       device usb:2-1.4 product:raven model:Pixel_6 device:raven "
+        "transport_id:12\n"
+        "192.168.1.7:5555       offline transport_id:13\n"
+        "a serial with spaces   device product:x\n"
+        "????????????           no permissions (missing udev rules? user is in the plugdev group); "
+        "see [http://developer.android.com/tools/device.html] usb:1-2 transport_id:14\n"
+    )
+    found = {device.serial: device for device in parse_devices(text)}
+    assert found["0123456789ABCDEF"].state == "device"
+    assert found["0123456789ABCDEF"].properties["model"] == "Pixel_6"
+    assert found["192.168.1.7:5555"].state == "offline"
+    assert found["a serial with spaces"].state == "device"
+    assert found["????????????"].state.startswith("no permissions")
+    assert list(parse_devices("")) == []
 
 
 def test_no_device_says_how_to_get_one(guests: dict[str, int]) -> None:
@@ -80,22 +140,12 @@ def test_address_may_be_ipv6_in_brackets() -> None:
     assert parse_address("host:5555") == ("host", 5555)
 
 
-@pytest.mark.parametrize("serial", ["emulator-5554", "R5CT1234567", "192.168.1.7:5555"])
-def test_serial_of_the_adb_server_says_what_works_instead(
-    guests: dict[str, int], serial: str
-) -> None:
-    with pytest.raises(UnsupportedError, match="tcp:HOST:PORT"):
-        connect(serial)
-
-
 def test_direct_transport_takes_a_bare_address(guests: dict[str, int]) -> None:
     with FakeAdbd() as adbd, connect(f"127.0.0.1:{adbd.port}", transport="direct") as device:
         assert device.run("echo yes").text == "yes\n"
 
 
-def test_server_transport_and_local_are_refused_with_what_works(guests: dict[str, int]) -> None:
-    with pytest.raises(UnsupportedError, match="adb server"):
-        connect("tcp:host:5555", transport="server")
+def test_local_is_refused_with_what_works(guests: dict[str, int]) -> None:
     with pytest.raises(UnsupportedError, match="lmk virtual up"):
         connect("local")
 

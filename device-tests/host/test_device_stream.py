@@ -28,7 +28,8 @@ from fake_adbd import FakeAdbd, FakeStream, Service, shell_packet
 from lmk.device import direct as direct_module
 from lmk.device import stream as stream_module
 from lmk.device.direct import DirectDevice
-from lmk.device.stream import ServiceRefusedError
+from lmk.device.service import ServiceRefusedError
+from lmk.device.stream import ServiceStream
 from lmk.errors import TransientError, UnsupportedError, UsageError
 
 RECORDS = "localabstract:records"
@@ -221,6 +222,7 @@ def test_large_write_goes_out_as_a_whole_through_a_small_socket_buffer() -> None
     sink = Sink()
     with FakeAdbd({RECORDS: sink}) as adbd, direct(adbd) as device:
         with device.open(RECORDS) as records:
+            assert isinstance(records, ServiceStream)
             link = records.transport._socket
             assert link is not None
             link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -460,6 +462,7 @@ def test_close_by_another_thread_lets_a_blocked_read_return(closer: str) -> None
     with FakeAdbd({RECORDS: Sink()}) as adbd:
         device = direct(adbd)
         records = device.open(RECORDS)
+        assert isinstance(records, ServiceStream)
         got: list[bytes] = []
         reader = threading.Thread(target=lambda: got.append(records.read()))
         reader.start()

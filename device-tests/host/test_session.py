@@ -46,6 +46,7 @@ class ScriptedDevice:
     """A device whose shell and sockets answer what they are told to."""
 
     serial = "scripted"
+    transport = "direct"
 
     def __init__(self, *answers: str | CommandResult) -> None:
         self.answers = list(answers)

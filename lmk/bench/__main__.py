@@ -71,7 +71,7 @@ def bench(
     kill    latency of each phase of a kill, order and survival over 20 cycles
     agent   memory, CPU, files and wake-ups of agent and handlers at rest
     attach  from the call to the agent's Hello
-    stream  records and bytes per second from the spool
+    stream  records and bytes per second from the spool, by each transport there is
 
     Ends with 6 when what was measured cannot be true or must not happen: reports that
     differ from the device's own record, kills out of order, a foreground app that died.
@@ -81,39 +81,42 @@ def bench(
         raise UsageError("--zram-mb is for the virtual device that the bench boots")
     wanted = load(policy)
     faults: list[str] = []
+    measured: list[Entry]
     with target(serial, zram_mb=zram_mb) as device:
         # Once: sources that change meanwhile are not what is measured.
         bundle = bundle or build([device.run("uname -m").text.strip()])
         if name == "kill":
-            measured, faults = bench_kill(device, wanted, bundle=bundle, cycles=cycles)
+            entry, faults = bench_kill(device, wanted, bundle=bundle, cycles=cycles)
+            measured = [entry]
         elif name == "agent":
-            measured = bench_agent(device, wanted, bundle=bundle)
+            measured = [bench_agent(device, wanted, bundle=bundle)]
         elif name == "attach":
-            measured = bench_attach(device, wanted, bundle=bundle)
+            measured = [bench_attach(device, wanted, bundle=bundle)]
         else:
             measured = bench_stream(device, bundle=bundle)
     _publish(name, measured, output)
-    for line in (*measured.missed(), *faults):
+    missed = [line for entry in measured for line in entry.missed()]
+    for line in (*missed, *faults):
         click.echo(f"{name}: {line}", err=True)
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise CheckFailed(f"{name}: {faults[0]}{more}", detail="\n".join(faults))
-    kills = measured.figures.get("kills")
+    kills = measured[0].figures.get("kills")
     if name == "kill" and kills is not None and kills.numbers["value"] < MIN_KILLS:
         raise CheckFailed(f"kill: {kills.numbers['value']} kills are too few to judge by")
 
 
-def _publish(name: str, measured: Entry, output: Path | None) -> None:
+def _publish(name: str, measured: list[Entry], output: Path | None) -> None:
     if output is not None and str(output) == "-":
-        click.echo(to_json(name, [measured]), nl=False)
+        click.echo(to_json(name, measured), nl=False)
         return
     # Figures are wider than 80 columns; a table cut off in a log helps nobody.
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    print_table(console, name, [measured])
+    print_table(console, name, measured)
     if output is not None:
-        output.write_text(to_json(name, [measured]))
+        output.write_text(to_json(name, measured))
 
 
 if __name__ == "__main__":

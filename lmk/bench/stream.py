@@ -8,9 +8,11 @@ An agent without handlers (``lmk-agent serve``) serves a spool that ``lmk-agent
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
 
@@ -20,6 +22,7 @@ from lmk.bench.target import entry
 from lmk.build import Bundle
 from lmk.control import SessionFile, parse_session_file
 from lmk.device.interface import Device
+from lmk.device.resolve import connect
 from lmk.device.root import Root, find_root
 from lmk.errors import LmkError
 from lmk.proto.record_pb2 import Hello
@@ -37,10 +40,21 @@ _SPOOL_KB = 64 * 1024
 _PATIENCE = timedelta(minutes=2)
 
 
-def bench_stream(device: Device, *, bundle: Bundle) -> Entry:
-    """Spool minimal records, then full reports, and read each back."""
+def bench_stream(device: Device, *, bundle: Bundle) -> list[Entry]:
+    """Spool minimal records, then full reports, and read each back; by both transports.
+
+    The adb server's turn comes for TCP devices where adb is installed, and for devices of its own.
+    """
+    measured = [_bench_one(device, bundle)]
+    if device.transport == "direct" and shutil.which("adb") is not None:
+        with connect(device.serial, transport="server") as by_server:
+            measured.append(_bench_one(by_server, bundle))
+    return measured
+
+
+def _bench_one(device: Device, bundle: Bundle) -> Entry:
     root = find_root(device)
-    with progress.steps(f"stream: on {device.serial}") as task:
+    with progress.steps(f"stream: on {device.serial}, {device.transport}") as task:
         agent = install(device, "lmk-agent", root=root, bundle=bundle)
         task.step(f"{_MINIMAL} minimal records")
         records, _size, seconds, _hello = _read_back(device, root, agent, _MINIMAL, full=False)
@@ -51,7 +65,8 @@ def bench_stream(device: Device, *, bundle: Bundle) -> Entry:
         "mb_per_s": value("MB/s", size / 1e6 / full_seconds, Limit("value", at_least=5)),
         "full_report_bytes": value("bytes", size / full_records),
     }
-    return entry(device, hello, read_vitals(device), figures)
+    found = entry(device, hello, read_vitals(device), figures)
+    return replace(found, variant=f"{device.transport}, {found.variant}")
 
 
 def _read_back(

@@ -25,6 +25,7 @@ _COMMANDS = {
     "attach": "lmk.cli.attach:attach",
     "build": "lmk.cli.build:build",
     "detach": "lmk.cli.attach:detach",
+    "devices": "lmk.cli.devices:devices",
     "doctor": "lmk.cli.doctor:doctor",
     "policy": "lmk.cli.policy:policy",
     "pressure": "lmk.cli.pressure:pressure",
@@ -42,6 +43,7 @@ _SECTIONS = {
         "detach": "Give the device back as it was.",
     },
     "Before it": {
+        "devices": "List the devices there are.",
         "doctor": "Probe what a device can do, and which kill path that gives.",
         "policy": "Look at policies, check them, send one to a device.",
         "build": "Compile handlers and agent into one bundle file.",

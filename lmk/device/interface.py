@@ -2,8 +2,8 @@
 """What the toolkit asks of a device, whatever carries it.
 
 A :class:`Device` runs commands, moves files, opens services as byte streams
-and reads properties. Behind it stand the transports (:mod:`lmk.device.direct`
-today; the adb server's later), and the same contract tests run on each.
+and reads properties. Behind it stand the transports (:mod:`lmk.device.direct`,
+:mod:`lmk.device.server`), and the same contract tests run on each.
 """
 
 from __future__ import annotations
@@ -100,6 +100,11 @@ class Device(Protocol):
     @property
     def serial(self) -> str:
         """The name the user gave it by: ``virtual:7.3``, ``tcp:127.0.0.1:5555``."""
+        ...
+
+    @property
+    def transport(self) -> str:
+        """What carries it: ``direct`` (TCP) or ``server`` (the adb server)."""
         ...
 
     def run(

@@ -2,7 +2,8 @@
 """From the serial a user gives to a connected device.
 
 ``virtual[:KERNEL[-ABI]][#INSTANCE]`` is a virtual device, ``tcp:HOST:PORT`` an adbd that listens
-there. ``-s`` comes first, then ``$ANDROID_SERIAL``, then the one virtual device that runs.
+there; both are reached directly. Any other name is the adb server's. ``-s`` comes first, then
+``$ANDROID_SERIAL``, then the one device there is.
 Nothing is booted here: only ``lmk virtual up``, the demo and the tests do that.
 """
 
@@ -10,15 +11,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lmk.device.direct import DirectDevice
+from lmk.device.server import ListedDevice, ServerDevice, connect_by_server, list_devices
 from lmk.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from lmk.device.interface import Device
 
-__all__ = ["connect", "parse_address"]
+__all__ = ["available", "connect", "parse_address"]
 
 _VIRTUAL = re.compile(r"virtual(:[A-Za-z0-9._-]+)?(#[A-Za-z0-9._-]+)?")
 _TRANSPORTS = ("direct", "server")
@@ -28,7 +31,8 @@ def connect(serial: str | None = None, *, transport: str | None = None) -> Devic
     """Connect to a device.
 
     :param serial: its name; None takes ``$ANDROID_SERIAL``, else the one device there is.
-    :param transport: ``direct`` reads `serial` as ``HOST:PORT`` of an adbd, whatever it looks like.
+    :param transport: ``direct`` reads `serial` as ``HOST:PORT`` of an adbd, whatever it looks
+        like; ``server`` goes by the adb server, which it has connect to TCP devices.
     :raises lmk.errors.UsageError: no such device, several and no choice, not authorised.
     :raises lmk.errors.UnsupportedError: a serial of a kind that is not there yet.
     :raises lmk.errors.TransientError: the device does not answer.
@@ -36,19 +40,40 @@ def connect(serial: str | None = None, *, transport: str | None = None) -> Devic
     if transport is not None and transport not in _TRANSPORTS:
         raise UsageError(f"no transport {transport!r}; there are: {', '.join(_TRANSPORTS)}")
     chosen = serial or os.environ.get("ANDROID_SERIAL") or _only_device()
-    if transport == "server":
-        raise _no_server(chosen)
-    if _VIRTUAL.match(chosen):
-        return _connect_virtual(chosen)
     if chosen == "local":
         raise UnsupportedError(
             "serial 'local': attaching to this machine itself comes with embedded Linux; "
             "today lmk needs an adbd: tcp:HOST:PORT, or `lmk virtual up`"
         )
-    if chosen.startswith("tcp:") or transport == "direct":
-        host, port = parse_address(chosen)
-        return DirectDevice(host, port, chosen)
-    raise _no_server(chosen)
+    address: tuple[str, int] | None = None
+    if _VIRTUAL.match(chosen):
+        address = _guest_address(chosen)
+    elif chosen.startswith("tcp:") or transport == "direct":
+        address = parse_address(chosen)
+    if address is None:
+        return ServerDevice(chosen)
+    if transport == "server":
+        return ServerDevice(connect_by_server(*address), chosen)
+    return DirectDevice(*address, chosen)
+
+
+def available() -> Iterator[ListedDevice]:
+    """Virtual devices that run, then what the adb server lists, if one runs.
+
+    A virtual device that the server is connected to as well is named once, by its own name.
+    """
+    from lmk import virtual  # late: only this needs it, and it brings QEMU's set-up along
+
+    guests = sorted(virtual.running(), key=lambda guest: guest.name)
+    for guest in guests:
+        properties = {"transport": "direct", "address": f"127.0.0.1:{guest.port}"}
+        yield ListedDevice(guest.name, "device", properties)
+    known = {f"{host}:{guest.port}" for guest in guests for host in ("127.0.0.1", "localhost")}
+    for listed in list_devices() or []:
+        if listed.serial not in known:
+            yield ListedDevice(
+                listed.serial, listed.state, {"transport": "server", **listed.properties}
+            )
 
 
 def parse_address(serial: str) -> tuple[str, int]:
@@ -70,23 +95,25 @@ def parse_address(serial: str) -> tuple[str, int]:
 
 
 def _only_device() -> str:
-    """The one virtual device that runs."""
-    from lmk import virtual  # late: only this needs it, and it brings QEMU's set-up along
-
-    names = sorted(guest.name for guest in virtual.running())
+    """The one device there is."""
+    devices = list(available())
+    names = [device.serial for device in devices if device.state == "device"]
     if len(names) == 1:
         return names[0]
-    if not names:
+    if names:
         raise UsageError(
-            "no device: start one with `lmk virtual up`, or name one with -s SERIAL "
-            "(tcp:HOST:PORT for an adbd that listens there) or $ANDROID_SERIAL"
+            f"several devices ({', '.join(names)}): choose one with -s SERIAL or $ANDROID_SERIAL"
         )
+    others = ", ".join(f"{device.serial} is {device.state}" for device in devices)
     raise UsageError(
-        f"several devices ({', '.join(names)}): choose one with -s SERIAL or $ANDROID_SERIAL"
+        "no device"
+        + (f" that can be used ({others})" if others else "")
+        + ": start one with `lmk virtual up`, or name one with -s SERIAL (as `adb devices` calls "
+        "it; tcp:HOST:PORT for an adbd that listens there) or $ANDROID_SERIAL"
     )
 
 
-def _connect_virtual(serial: str) -> Device:
+def _guest_address(serial: str) -> tuple[str, int]:
     from lmk import virtual
 
     guest = virtual.find(serial)
@@ -96,12 +123,4 @@ def _connect_virtual(serial: str) -> Device:
             f"{serial} is not running: start it with `lmk virtual up {serial}`"
             + (f" (running: {others})" if others else "")
         )
-    return DirectDevice("127.0.0.1", guest.port, serial)
-
-
-def _no_server(serial: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"serial {serial!r} is for the adb server, which lmk does not talk to yet; "
-        "what works: virtual[:KERNEL[-ABI]] and tcp:HOST:PORT "
-        "(`adb -s SERIAL tcpip 5555` makes a device listen)"
-    )
+    return "127.0.0.1", guest.port

@@ -13,7 +13,7 @@ import struct
 
 from lmk.device.interface import CommandResult
 from lmk.device.packets import Deadline
-from lmk.device.stream import ServiceStream
+from lmk.device.service import Service
 
 __all__ = ["run_shell", "shell_service"]
 
@@ -26,7 +26,7 @@ def shell_service(command: str) -> str:
     return f"shell,v2,raw:{command}"
 
 
-def run_shell(stream: ServiceStream, stdin: bytes, deadline: Deadline) -> CommandResult:
+def run_shell(stream: Service, stdin: bytes, deadline: Deadline) -> CommandResult:
     """Feed `stdin` to the command behind `stream`, and gather what it says until it exits.
 
     :raises TimeoutError: it has not ended by the deadline.

@@ -26,19 +26,16 @@ from typing import Self
 from adb_shell import constants
 
 from lmk.device.packets import Deadline, Packet, PacketTransport
+from lmk.device.service import ServiceRefusedError
 from lmk.errors import LmkError, TransientError
 
-__all__ = ["ServiceRefusedError", "ServiceStream"]
+__all__ = ["ServiceStream"]
 
 _BUFFER_BYTES = 1024 * 1024
 #: adbd takes packets of up to 1 MiB; smaller ones keep the pipe full and progress fluent.
 _WRITE_BYTES = 256 * 1024
 #: How long a write may wait for the device to take one packet.
 _WRITE_TIMEOUT_S = 10.0
-
-
-class ServiceRefusedError(TransientError):
-    """The device answered OPEN with CLSE: nothing offers that service now."""
 
 
 class ServiceStream:
@@ -60,7 +57,7 @@ class ServiceStream:
         max_data: int,
         on_close: Callable[[ServiceStream, bool], None],
     ) -> None:
-        self.service = service
+        self._service = service
         self._transport = transport
         self._local_id = local_id
         self._remote_id = 0
@@ -77,6 +74,11 @@ class ServiceStream:
         self._peer_closed = False
         self._closed = False
         self._failure: LmkError | None = None
+
+    @property
+    def service(self) -> str:
+        """Its name."""
+        return self._service
 
     @property
     def transport(self) -> PacketTransport:

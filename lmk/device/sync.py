@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from lmk.device.interface import FileStat
 from lmk.device.packets import Deadline
-from lmk.device.stream import ServiceStream
+from lmk.device.service import Service
 from lmk.errors import LmkError, ProtocolError, TransientError, UsageError
 
 __all__ = ["SYNC_SERVICE", "FileSync", "check_path"]
@@ -76,7 +76,7 @@ class FileSync:
     :param name: how errors call the device.
     """
 
-    def __init__(self, stream: ServiceStream, name: str) -> None:
+    def __init__(self, stream: Service, name: str) -> None:
         self._stream = stream
         self._name = name
 

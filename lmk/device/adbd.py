@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What adbd's services make of a device, whatever carries them.
+
+A transport opens services (``shell,v2,raw:…``, ``sync:``, ``localabstract:…``) as streams;
+commands, files and properties are the same on each, and stand here.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from lmk.device.interface import CommandResult, FileStat, Progress
+from lmk.device.packets import Deadline
+from lmk.device.service import Service
+from lmk.device.shell import run_shell, shell_service
+from lmk.device.sync import SYNC_SERVICE, FileSync, check_path
+from lmk.device.transfer import plan_push, pull_file, pull_tree, send_files
+from lmk.errors import TransientError, UnsupportedError, UsageError
+
+__all__ = ["AdbdDevice"]
+
+_LOG = logging.getLogger(__name__)
+_GETPROP = re.compile(r"^\[([^\]\n]+)\]: \[(.*?)\]$(?=\n\[|\n?\Z)", re.DOTALL | re.MULTILINE)
+#: How long to wait for the end of a service that has said all it has to say.
+_END_S = 0.2
+#: For a file service to be opened, and to be told that it is over.
+_SYNC_S = 10.0
+
+
+class AdbdDevice(ABC):
+    """A :class:`lmk.device.interface.Device` by the services of its adbd.
+
+    A transport adds how a service is opened, and what is closed.
+
+    :param serial: the name the user gave it by, for errors.
+    """
+
+    def __init__(self, serial: str) -> None:
+        self._serial = serial
+        self._features: frozenset[str] = frozenset()
+
+    @property
+    def serial(self) -> str:
+        """The name the user gave it by."""
+        return self._serial
+
+    @property
+    @abstractmethod
+    def transport(self) -> str:
+        """What carries it: ``direct`` or ``server``."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What this adbd says it can do: ``shell_v2``, ``stat_v2``…"""
+        return self._features
+
+    @abstractmethod
+    def _open(self, service: str, deadline: Deadline) -> Service:
+        """Open a service by the deadline; see :meth:`open` for what it raises."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection and stream."""
+
+    def run(
+        self,
+        command: str,
+        *,
+        timeout: timedelta | None = timedelta(seconds=30),
+        stdin: bytes = b"",
+    ) -> CommandResult:
+        """Run a shell command line; see the interface. What it started in the background lives."""
+        self._require("shell_v2", "exit codes and stderr")
+        deadline = Deadline(None if timeout is None else timeout.total_seconds())
+        with self._opened(shell_service(command), deadline) as stream:
+            try:
+                result = run_shell(stream, stdin, deadline)
+            except TimeoutError as error:
+                limit = timeout.total_seconds() if timeout is not None else 0
+                raise stream.failed(f"the command did not end within {limit:g} s") from error
+            self._await_end(stream)
+            return result
+
+    def push(
+        self,
+        source: bytes | str | os.PathLike[str] | BinaryIO,
+        remote: str,
+        *,
+        mode: int = 0o644,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write `source` to `remote`; see the interface.
+
+        `remote` names the result, or the folder that shall hold the file when it ends in ``/``.
+        Files of a tree keep their own modes and links stay links; `mode` is for single files.
+        """
+        check_path(remote, self._serial)
+        plan = plan_push(source, remote, mode)
+        for command in plan.mkdir_commands():
+            self._must(command)
+        with self._sync() as sync:
+            send_files(sync, plan, progress)
+        for command in plan.chmod_commands():
+            self._must(command)
+
+    def pull(
+        self,
+        remote: str,
+        local: str | os.PathLike[str] | BinaryIO,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Copy `remote` to `local`; a remote directory is copied as a tree."""
+        target = Path(local) if isinstance(local, str | os.PathLike) else local
+        with self._sync() as sync:
+            found = sync.stat(remote)
+            if found is None:
+                raise UsageError(
+                    f"{self._serial}: {remote}: No such file or directory", serial=self._serial
+                )
+            if not stat.S_ISDIR(found.mode):
+                pull_file(sync, remote, found.size, target, progress)
+            elif isinstance(target, Path):
+                pull_tree(sync, remote, target, progress)
+            else:
+                raise UsageError(f"{self._serial}: {remote} is a directory", serial=self._serial)
+
+    def read_file(self, remote: str) -> bytes:
+        """The content of a small file, whatever size it claims."""
+        content = io.BytesIO()
+        with self._sync() as sync:
+            for chunk in sync.receive(remote):
+                content.write(chunk)
+        return content.getvalue()
+
+    def stat(self, remote: str) -> FileStat | None:
+        """What `remote` is, symbolic links followed, or None."""
+        with self._sync() as sync:
+            return sync.stat(remote)
+
+    def list_dir(self, remote: str) -> dict[str, FileStat]:
+        """Names in a directory and what each is, symbolic links not followed."""
+        with self._sync() as sync:
+            return sync.list_dir(remote)
+
+    def open(self, service: str, *, timeout: timedelta = timedelta(seconds=5)) -> Service:
+        """Open a service as a byte stream; see the interface."""
+        return self._open(service, Deadline(timeout.total_seconds()))
+
+    def properties(self) -> dict[str, str]:
+        """All system properties, by ``getprop``; empty on a device without it."""
+        listed = self.run("getprop")
+        if listed.exit_code == 127:
+            return {}
+        if listed.exit_code:
+            raise TransientError(
+                f"{self._serial}: getprop ended with {listed.exit_code}",
+                detail=listed.error_text,
+                serial=self._serial,
+            )
+        return dict(_GETPROP.findall(listed.text.replace("\r\n", "\n")))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Services -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _sync(self) -> Iterator[FileSync]:
+        self._require("stat_v2", "sizes above 4 GiB")
+        with self._opened(SYNC_SERVICE, Deadline(_SYNC_S)) as stream:
+            yield FileSync(stream, self._serial)
+            stream.send_packet(b"QUIT\0\0\0\0", Deadline(_SYNC_S))
+            self._await_end(stream)
+
+    @contextmanager
+    def _opened(self, service: str, deadline: Deadline) -> Iterator[Service]:
+        stream = self._open(service, deadline)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+    def _await_end(self, stream: Service) -> None:
+        """Let the service end in order, so that its connection can be kept; no matter if not."""
+        try:
+            while stream.read_until(Deadline(_END_S)):
+                pass
+        except (TimeoutError, TransientError) as error:
+            _LOG.debug("%s: %s did not end in order: %s", self._serial, stream.service, error)
+
+    def _must(self, command: str) -> None:
+        result = self.run(command)
+        if result.exit_code:
+            words = result.error_text.strip() or f"exit code {result.exit_code}"
+            raise UsageError(
+                f"{self._serial}: {words.splitlines()[0]}", detail=command, serial=self._serial
+            )
+
+    def _require(self, feature: str, purpose: str) -> None:
+        if feature not in self._features:
+            offered = ", ".join(sorted(self._features)) or "nothing"
+            raise UnsupportedError(
+                f"{self._serial}: its adbd does not offer {feature}, needed for {purpose}; "
+                f"Android 8's adbd and newer ones have it (this one offers {offered})",
+                serial=self._serial,
+            )
