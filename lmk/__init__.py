@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UsageError,
     )
+    from lmk.proto.record_pb2 import KillReport, Record
     from lmk.report import kill_reports
     from lmk.session import Session, attach, connect_session, detach, probe
 
@@ -39,8 +40,10 @@ __all__ = [
     "Bundle",
     "CheckFailed",
     "Device",
+    "KillReport",
     "LmkError",
     "ProtocolError",
+    "Record",
     "Session",
     "TransientError",
     "UnsupportedError",
@@ -58,8 +61,10 @@ _HOMES = {
     "Bundle": "lmk.build",
     "CheckFailed": "lmk.errors",
     "Device": "lmk.device.interface",
+    "KillReport": "lmk.proto.record_pb2",
     "LmkError": "lmk.errors",
     "ProtocolError": "lmk.errors",
+    "Record": "lmk.proto.record_pb2",
     "Session": "lmk.session",
     "TransientError": "lmk.errors",
     "UnsupportedError": "lmk.errors",

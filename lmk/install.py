@@ -8,6 +8,7 @@ right gets its name. Shell commands are batched, because each is a round trip.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shlex
@@ -31,7 +32,7 @@ from lmk.errors import (
 from lmk.policy import Policy
 from lmk.progress import Task
 
-__all__ = ["Facts", "examine", "gather", "install", "start_agent", "stop_agent"]
+__all__ = ["Facts", "examine", "gather", "install", "start_agent", "stop_agent", "undo_start"]
 
 PIN_DIRECTORY = "/sys/fs/bpf/lmk"
 _NEEDED = ("lmk-agent", "lmk-loader", "lmk.bpf.o")
@@ -57,7 +58,12 @@ if [ -L $d ] || [ -e $d ]; then
     for f in lmk-agent lmk-loader lmk.bpf.o lmk-eater lmk-population; do
         [ -f $f ] && echo have=$f $(sha256sum < $f)
     done
-    [ -f session ] && while read -r line; do echo "session=$line"; done < session
+    [ -f session ] && while read -r line; do
+        echo "session=$line"
+        case $line in
+        agent_pid=*|guardian_pid=*) [ -d /proc/${line#*=} ] && echo serves=${line#*=} ;;
+        esac
+    done < session
 fi
 exit 0
 """
@@ -69,6 +75,7 @@ class Facts:
 
     :ivar name: what the device calls itself: its serial number, else its host name.
     :ivar pinned: handlers, or what is left of them, are in the BPF file system.
+    :ivar served: agent or guardian of the session in `session` are alive.
     :ivar have: SHA-256 of the files that are installed, by name.
     """
 
@@ -82,6 +89,7 @@ class Facts:
     temporary: str = "/tmp"
     owner: str = ""
     pinned: bool = False
+    served: bool = False
     have: dict[str, str] = field(default_factory=dict)
     session: SessionFile | None = None
 
@@ -131,11 +139,12 @@ def gather(root: Root) -> Facts:
         abi=values["abi"],
         kernel=values.get("kernel", ""),
         btf="btf" in values,
-        name=re.sub(r"[^A-Za-z0-9._:-]+", "-", values.get("name", ""))[:63],
+        name=re.sub(r"[^A-Za-z0-9._:#-]+", "-", values.get("name", ""))[:63],
         directory=directory,
         temporary=values.get("tmp", "/tmp"),
         owner=values.get("owner", ""),
         pinned="pinned" in values,
+        served="serves" in values,
         have=have,
         session=file,
     )
@@ -236,6 +245,13 @@ def start_agent(
     return parse_session_file(result.text, directory)
 
 
+def undo_start(root: Root, facts: Facts) -> None:
+    """Have nothing run of a start that was not waited for; best effort, never raises LmkError."""
+    directory = facts.directory
+    with contextlib.suppress(LmkError):
+        root.run(f"{directory}/lmk-agent stop --dir {directory}", timeout=_STOP_TIMEOUT)
+
+
 def stop_agent(root: Root, facts: Facts) -> None:
     """End agent and guardian, unpin the handlers, remove the session file.
 
@@ -298,4 +314,4 @@ def _agent_error(what: str, result: CommandResult, facts: Facts) -> LmkError:
 
 def _last_line(result: CommandResult) -> str:
     lines = result.error_text.strip().splitlines()
-    return lines[-1].removeprefix("lmk-agent: ") if lines else ""
+    return lines[-1].removeprefix("lmk-agent: ").removeprefix("lmk-loader: ") if lines else ""

@@ -37,6 +37,8 @@ from rich.text import Text
 
 __all__ = ["Task", "steps"]
 
+#: ``37.5 of 38.0 MB, 11.2 MB/s, 3.4 s``
+_AMOUNT_WIDTH = 36
 #: Seconds between two plain lines of one step: a log stays readable, a watcher sees life.
 PLAIN_INTERVAL_S = 5.0
 
@@ -48,7 +50,7 @@ class _View(Protocol):
 
     def update(self, step: int, done_bytes: int) -> None: ...
 
-    def end(self, step: int, note: str) -> None: ...
+    def end(self, step: int, note: str, *, failed: bool = False) -> None: ...
 
     def say(self, line: str) -> None: ...
 
@@ -91,6 +93,14 @@ class Task:
                 self._view.end(self._step, note)
                 self._step = None
 
+    def give_up(self, error: BaseException) -> None:
+        """End this step because of an error, which says more than this can."""
+        with self._lock:
+            if self._step is not None:
+                note = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                self._view.end(self._step, note, failed=True)
+                self._step = None
+
     def say(self, line: str) -> None:
         """Show one line that is not a step: a warning, a choice that was made."""
         self._view.say(line)
@@ -104,11 +114,7 @@ def steps(title: str) -> Iterator[Task]:
     """Show steps under `title` until the block ends (normally or by an exception)."""
     outer = _current.get()
     if outer is not None:
-        task = Task(outer)
-        try:
-            yield task
-        finally:
-            task.done()
+        yield from _steps(Task(outer))
         return
     stream = sys.stderr
     if stream.isatty():
@@ -122,20 +128,30 @@ def steps(title: str) -> Iterator[Task]:
 
 def _run(view: _View) -> Iterator[Task]:
     token = _current.set(view)
-    task = Task(view)
+    try:
+        yield from _steps(Task(view))
+    finally:
+        _current.reset(token)
+
+
+def _steps(task: Task) -> Iterator[Task]:
     try:
         yield task
-    finally:
-        task.done()
-        _current.reset(token)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        task.give_up(error)
+        raise
+    task.done()
 
 
 def _bars(console: Console) -> Progress:
     return Progress(
         SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        # Where it is narrow the name gives way, not the figures.
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         _Bar(table_column=Column(width=10)),
-        _Amount(table_column=Column(no_wrap=True)),
+        _Amount(table_column=Column(no_wrap=True, min_width=_AMOUNT_WIDTH)),
         console=console,
     )
 
@@ -154,12 +170,12 @@ class _Amount(ProgressColumn):
 
     def render(self, task: RichTask) -> Text:
         seconds = task.finished_time if task.finished_time is not None else task.elapsed
-        words = [f"{seconds or 0:.1f} s"]
+        words = []
         if task.fields["sized"]:
             words.append(f"{_size(task.completed)} of {_size(task.total or 0)}")
             rate = task.finished_speed or task.speed
             words.append(f"{_size(rate)}/s" if rate else "")
-        words.append(task.fields["note"])
+        words += [task.fields["note"], f"{seconds or 0:.1f} s"]
         return Text(", ".join(filter(None, words)), style="dim")
 
 
@@ -176,7 +192,11 @@ class _BarView:
     def update(self, step: int, done_bytes: int) -> None:
         self._bars.update(TaskID(step), completed=done_bytes)
 
-    def end(self, step: int, note: str) -> None:
+    def end(self, step: int, note: str, *, failed: bool = False) -> None:
+        if failed:
+            self._bars.update(TaskID(step), note=note)
+            self._bars.stop_task(TaskID(step))
+            return
         task = self._bars.tasks[self._bars.task_ids.index(TaskID(step))]
         total = task.total if task.total is not None else (task.completed or 1)
         self._bars.update(TaskID(step), total=total, completed=total, note=note)
@@ -211,11 +231,11 @@ class _PlainView:
                 f"{_size(done_bytes / (now - entry.began))}/s"
             )
 
-    def end(self, step: int, note: str) -> None:
+    def end(self, step: int, note: str, *, failed: bool = False) -> None:
         entry = self._steps[step]
         seconds = time.monotonic() - entry.began
         rate = ""
-        if entry.total_bytes and seconds > 0.05:
+        if entry.total_bytes and seconds > 0.05 and not failed:
             rate = f", {_size(entry.total_bytes / seconds)}/s"
         self.say(f"  {entry.what}: {note or 'done'} ({seconds:.1f} s{rate})")
 

@@ -31,7 +31,15 @@ from lmk.device.probe import Probe
 from lmk.device.root import Root, find_root
 from lmk.device.service import ServiceRefusedError
 from lmk.errors import LmkError, TransientError, UsageError
-from lmk.install import Facts, examine, gather, install, start_agent, stop_agent
+from lmk.install import (
+    Facts,
+    examine,
+    gather,
+    install,
+    start_agent,
+    stop_agent,
+    undo_start,
+)
 from lmk.policy import Policy, load
 from lmk.proto.control_pb2 import (
     ControlReply,
@@ -55,8 +63,10 @@ __all__ = [
 ]
 
 LEASE = timedelta(minutes=15)
+_LONGEST_LEASE_MS = 366 * 24 * 3600 * 1000
 #: The guardian needs a second at most for each of its three tries to restart a dead agent.
 _RESTART_PATIENCE_S = 20.0
+_RESTART_PAUSE_S = 0.1
 
 
 class Session:
@@ -172,8 +182,8 @@ class Session:
         try:
             return control.request(self.device, self._file, wanted)
         except ServiceRefusedError:
-            # A new agent has new socket names.
-            self._refresh()
+            # A new agent has new socket names; it may be on its way.
+            self._greet()
             return control.request(self.device, self._file, wanted)
 
     def _open_records(self, position: Position, follow: bool) -> ByteStream:
@@ -201,9 +211,23 @@ class Session:
             raise SessionOverError(
                 f"{self.device.serial}: nothing is attached any more", serial=self.device.serial
             )
+        if not facts.served:
+            raise SessionOverError(_dead(self.device), serial=self.device.serial)
         self._file = facts.session
 
     def _greet(self) -> Hello:
+        """The agent's Hello; while a dead one is being replaced, the next one's."""
+        end = time.monotonic() + _RESTART_PATIENCE_S
+        while True:
+            try:
+                return self._hear_hello()
+            except ServiceRefusedError:
+                if time.monotonic() >= end:
+                    raise
+                self._refresh()
+                time.sleep(_RESTART_PAUSE_S)
+
+    def _hear_hello(self) -> Hello:
         stream = RecordStream(
             lambda position, follow: control.open_records(
                 self.device, self._file, position, follow=follow
@@ -261,8 +285,13 @@ def attach(
                 return taken
         install(root, facts, files, task)
         task.step("start the agent")
-        file = start_agent(root, facts, build_id, wanted, lease_ms)
-        session = Session(root, file, build_id, detach_at_exit=True)
+        try:
+            file = start_agent(root, facts, build_id, wanted, lease_ms)
+            session = Session(root, file, build_id, detach_at_exit=True)
+        except (KeyboardInterrupt, TransientError):
+            # What goes on over there by itself must not end up as a session nobody asked for.
+            undo_start(root, facts)
+            raise
         task.done(f"kill path {file.kill_path}")
     return session
 
@@ -280,6 +309,8 @@ def connect_session(device: Device, *, bundle: Bundle | None = None) -> Session:
         raise UsageError(
             f"{device.serial}: nothing is attached; `lmk attach` does that", serial=device.serial
         )
+    if not facts.served:
+        raise UsageError(_dead(device), serial=device.serial)
     mine = bundle if bundle is not None else cached(facts.abi)
     build_id = mine.build_id(facts.abi) if mine is not None else None
     return Session(root, facts.session, build_id, detach_at_exit=False)
@@ -324,10 +355,17 @@ def parse_position(text: str) -> Position:
     """
     if text == "start":
         return Position(run=1, seq=1)
-    match = re.fullmatch(r"(?:([1-9][0-9]*):)?([1-9][0-9]*)", text)
+    match = re.fullmatch(r"(?:([1-9][0-9]{0,8}):)?([1-9][0-9]{0,17})", text)
     if match is None:
         raise UsageError(f"{text!r} is not a place in a stream: SEQ, RUN:SEQ or start")
     return Position(run=int(match[1] or 0), seq=int(match[2]))
+
+
+def _dead(device: Device) -> str:
+    return (
+        f"{device.serial}: agent and guardian are dead, their handlers may still kill: "
+        "`lmk attach` takes over, `lmk detach` gives the device back"
+    )
 
 
 def gather_as_root(device: Device) -> tuple[Root, Facts]:
@@ -376,4 +414,6 @@ def _lease_ms(lease: timedelta) -> int:
     lease_ms = round(lease / timedelta(milliseconds=1))
     if lease_ms < 1000:
         raise UsageError(f"a lease of {lease} is too short: a second at least")
+    if lease_ms > _LONGEST_LEASE_MS:
+        raise UsageError(f"a lease of {lease} is too long: 366 days at most, or none at all")
     return lease_ms

@@ -179,8 +179,10 @@ int load_handlers(struct shared *shared, const struct load_options *options)
 	code = run_loader(arguments, answer, sizeof(answer));
 	unlink(view);
 	if (code) {
-		/* What the kernel said first, then one line; the whole log stays in DIR/load.log.
-		 */
+		/* Without a log the kernel was not asked, and the loader has said why. */
+		if (access(log, F_OK))
+			return code;
+		/* What the kernel said first, then one line; the whole log stays in the file. */
 		show_log(log);
 		fprintf(stderr,
 			"lmk-agent: the handlers were not loaded (%s has the verifier log)\n", log);

@@ -54,8 +54,8 @@ static void check_word(const char *option, const char *text, size_t most)
 {
 	if (strlen(text) > most || text[strspn(text, "abcdefghijklmnopqrstuvwxyz"
 						     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-						     "0123456789._:-")])
-		fail(EXIT_USAGE, "%s: at most %zu letters, digits and ._:-", option, most);
+						     "0123456789._:#-")])
+		fail(EXIT_USAGE, "%s: at most %zu letters, digits and ._:#-", option, most);
 }
 
 static void parse_value(struct options *options, const char *name, const char *value)

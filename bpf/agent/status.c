@@ -68,6 +68,7 @@ static void add_programs(lmk_v1_Status *status)
 		lmk_v1_ProgramCost *program = &status->programs[status->programs_count++];
 
 		snprintf(program->name, sizeof(program->name), "%.31s", costs[i].name);
+		program->has_runs = program->has_run_time_ns = costs[i].runs != 0;
 		program->runs = costs[i].runs;
 		program->run_time_ns = costs[i].run_time_ns;
 		program->recursion_misses = costs[i].recursion_misses;

@@ -150,17 +150,18 @@ bool lmk_read_line(const char *path, char *line, int size)
 	return ok;
 }
 
-/* The kernel's configuration: its own copy, else the distribution's. NULL: neither is there. */
-static gzFile open_config(void)
+const char *lmk_probe_config_path(void)
 {
+	static const char own[] = "/proc/config.gz";
+	static char path[128];
 	struct utsname kernel;
-	char path[128];
-	gzFile file = gzopen("/proc/config.gz", "rbe");
 
-	if (file || uname(&kernel) != 0)
-		return file;
+	if (!access(own, R_OK))
+		return own;
+	if (uname(&kernel) != 0)
+		return NULL;
 	snprintf(path, sizeof(path), "/boot/config-%s", kernel.release);
-	return gzopen(path, "rbe"); /* reads plain text too */
+	return access(path, R_OK) ? NULL : path;
 }
 
 /* 1 set, 0 not set, -1 the kernel does not show its configuration. */
@@ -169,7 +170,8 @@ int lmk_probe_config(const char *option)
 	size_t length = strlen(option);
 	char line[256];
 	int found = 0;
-	gzFile file = open_config();
+	const char *path = lmk_probe_config_path();
+	gzFile file = path ? gzopen(path, "rbe") : NULL; /* reads plain text too */
 
 	if (!file)
 		return -1;

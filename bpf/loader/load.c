@@ -289,21 +289,27 @@ int lmk_load(const struct load_options *options)
 	struct knobs knobs;
 	struct btf *btf;
 	int error, result;
+	char lacks[256];
 
 	error = read_policy(options->policy, &policy);
 	if (error)
 		return fail(EXIT_USAGE, options->policy, error);
 	if (pins_exist(options->pin_dir))
 		return fail(EXIT_TRANSIENT, options->pin_dir, EBUSY);
-	log_file = options->log ? fopen(options->log, "we") : stderr;
-	if (!log_file)
-		return fail(EXIT_USAGE, options->log, errno);
-	libbpf_set_print(log_line);
 	btf = lmk_probe_btf(&error);
-	if (!btf) {
-		result = fail(EXIT_UNSUPPORTED, "kernel BTF", error);
-		goto out;
+	if (!btf)
+		return fail(EXIT_UNSUPPORTED, "kernel BTF", error);
+	if (lmk_probe_lacks(btf, lacks, sizeof(lacks))) {
+		fprintf(stderr, "lmk-loader: no kill path: %s\n", lacks);
+		result = EXIT_UNSUPPORTED;
+		goto out_btf;
 	}
+	log_file = options->log ? fopen(options->log, "we") : stderr;
+	if (!log_file) {
+		result = fail(EXIT_USAGE, options->log, errno);
+		goto out_btf;
+	}
+	libbpf_set_print(log_line);
 	object = bpf_object__open_file(options->object, NULL);
 	if (!object) {
 		result = fail(EXIT_USAGE, options->object, errno);
@@ -321,9 +327,10 @@ int lmk_load(const struct load_options *options)
 		lmk_unload(options->pin_dir);
 out:
 	bpf_object__close(object);
-	btf__free(btf);
 	if (options->log)
 		fclose(log_file);
+out_btf:
+	btf__free(btf);
 	return result;
 }
 

@@ -169,7 +169,7 @@ static void write_config(void)
 	};
 
 	json_open("config", '{');
-	json_bool("shown", lmk_probe_config("CONFIG_BPF_SYSCALL") >= 0);
+	json_string("source", lmk_probe_config_path());
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		int value = lmk_probe_config(options[i]);
 
@@ -212,7 +212,7 @@ static bool write_obstacles(const struct btf *btf, int btf_error, const bool *pr
 	*bpf_usable = true;
 	json_open("obstacles", '[');
 	if (geteuid() != 0)
-		refuse(bpf_usable, "root", "geteuid()", "adb root, or a working su");
+		refuse(bpf_usable, "root", "id -u; su", "adb root, or a working su");
 	if (!btf)
 		refuse(bpf_usable, "kernel BTF", strerror(-btf_error),
 		       "CONFIG_DEBUG_INFO_BTF (/sys/kernel/btf/vmlinux)");
@@ -228,6 +228,20 @@ static bool write_obstacles(const struct btf *btf, int btf_error, const bool *pr
 	}
 	json_close(']');
 	return in_kernel && *bpf_usable;
+}
+
+bool lmk_probe_lacks(const struct btf *btf, char *words, size_t size)
+{
+	for (size_t i = 0; i < FACTS; i++) {
+		const struct fact *fact = &facts[i];
+
+		if (!fact->needed || lmk_probe_has_any(btf, fact->kind, fact->names))
+			continue;
+		snprintf(words, size, "%s is missing (%s); %s", fact->names,
+			 kind_probes[fact->kind], fact->enables);
+		return true;
+	}
+	return false;
 }
 
 int lmk_probe_main(void)

@@ -6,6 +6,7 @@
 #define LMK_PROBE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct btf;
 
@@ -28,6 +29,9 @@ bool lmk_probe_has(const struct btf *btf, enum lmk_fact_kind kind, const char *n
 /* The same for "a|b|c": one of them is enough. */
 bool lmk_probe_has_any(const struct btf *btf, enum lmk_fact_kind kind, const char *names);
 
+/* The kernel's own copy of its configuration, else the distribution's. NULL: neither is there. */
+const char *lmk_probe_config_path(void);
+
 /* 1 set, 0 not set, -1 the kernel does not show its configuration. */
 int lmk_probe_config(const char *option);
 
@@ -42,6 +46,12 @@ bool lmk_read_line(const char *path, char *line, int size);
 
 /* Kernel enforces CFI (config, or its own symbols): BPF callbacks may panic it. */
 bool lmk_probe_cfi(void);
+
+/*
+ * The first thing without which there is no in_kernel path, as a line for people in `words`: what,
+ * which probe said so, what would enable it. False: nothing is missing.
+ */
+bool lmk_probe_lacks(const struct btf *btf, char *words, size_t size);
 
 /* `lmk-loader probe`: one JSON object on stdout. Returns the exit code. */
 int lmk_probe_main(void);

@@ -187,3 +187,11 @@ def test_a_truncated_capture_of_this_device_ends_with_5(command: Command, tmp_pa
 def test_an_attached_device_survives_the_host_that_attached_it(command: Command) -> None:
     """The process that ran `lmk attach` is long gone."""
     assert json.loads(command.run("status", "--json"))["agent_pid"] > 0
+
+
+def test_costs_that_the_kernel_did_not_count_are_left_out(command: Command) -> None:
+    programs = json.loads(command.run("status", "--json"))["programs"]
+    assert {program["name"] for program in programs} >= {"lmk_call", "lmk_on_exit"}
+    for program in programs:
+        assert program.get("runs") != 0
+        assert ("runs" in program) == ("run_time_ns" in program)

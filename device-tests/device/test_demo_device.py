@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -11,6 +14,7 @@ import pytest
 from rich.console import Console
 
 import lmk
+from lmk import virtual
 from lmk.build import Bundle, build
 from lmk.demo.guard import refuse_if_unsafe
 from lmk.demo.run import perform
@@ -79,3 +83,26 @@ def test_demo_refuses_another_killer_beside_it(device: Device, bundle: Bundle) -
         assert lmkd.next(_MINUTE) is not None
         with pytest.raises(UsageError, match="lmkd is running"):
             refuse_if_unsafe(device, own_guest=False)
+
+
+@pytest.mark.virtual_only
+def test_the_demos_own_guest_ends_with_the_demo_however_it_ends() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmk.demo"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + _MINUTE.total_seconds()
+
+    def of_this_demo() -> list[virtual.Guest]:
+        return [guest for guest in virtual.running() if (guest.owner or (0,))[0] == process.pid]
+
+    while not (guests := of_this_demo()):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while any(guest.alive() for guest in guests):
+        assert time.monotonic() < end, "its guest lives on"
+        time.sleep(0.1)

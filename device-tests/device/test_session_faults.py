@@ -18,9 +18,10 @@ from lmk import build, session
 from lmk.build import Bundle
 from lmk.device.direct import DirectDevice
 from lmk.device.interface import Device
+from lmk.errors import UsageError
 from lmk.policy import parse
 from lmk.proto.record_pb2 import Lifecycle, Record
-from lmk.report import Position
+from lmk.report import Position, SessionOverError
 from lmk.session import Session, gather_as_root
 
 HARMLESS = parse('name: "harmless" only_uids { first: 4000000 last: 4000000 }')
@@ -205,3 +206,45 @@ def test_a_host_that_goes_away_costs_the_device_only_its_lease(
     reader.join(timeout=10)
     assert not reader.is_alive()
     until(lambda: session.gather_as_root(device)[1].session is None, "the lease does not end")
+
+
+def test_a_session_whose_agent_and_guardian_are_dead_is_said_with_the_cure(
+    attached: Session,
+) -> None:
+    device = attached.device
+    status = attached.status()
+    kill_9(device, status.guardian_pid, status.agent_pid)
+    until(lambda: not gather_as_root(device)[1].served, "they live on")
+    with pytest.raises(UsageError, match=r"are dead.*`lmk attach` takes over, `lmk detach`"):
+        lmk.connect_session(device)
+    with pytest.raises(SessionOverError, match=r"are dead.*`lmk attach`"):
+        next(iter(attached.records()))
+
+
+@pytest.mark.parametrize("when", ["push", "start"])
+def test_an_interrupted_attach_leaves_nothing_attached(
+    device: Device, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    lmk.detach(device)
+    root, facts = gather_as_root(device)
+    root.run(f"rm -f {facts.directory}/lmk-*")
+    seen = type(device).run if when == "start" else type(device).push
+
+    def interrupted(self: Device, what: object, *rest: object, **more: object) -> object:
+        if when == "start" and "lmk-agent start" in str(what):
+            # What goes on over there does not hear of a Ctrl-C here.
+            done = seen(self, what, *rest, **more)  # type: ignore[arg-type]
+            assert done is not None
+            assert done.exit_code == 0
+            raise KeyboardInterrupt
+        if when == "push":
+            raise KeyboardInterrupt
+        return seen(self, what, *rest, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(device), "run" if when == "start" else "push", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lmk.attach(device, HARMLESS, bundle=bundle)
+    facts = gather_as_root(device)[1]
+    assert facts.session is None
+    assert not facts.pinned

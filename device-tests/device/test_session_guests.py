@@ -83,3 +83,23 @@ def test_without_btf_attach_says_what_has_it_and_changes_nothing(without_btf: De
     (btf,) = [answer for answer in found.answers() if answer.name == "BTF"]
     assert btf.yes is False
     assert "CONFIG_DEBUG_INFO_BTF" in btf.enables
+
+
+@pytest.fixture
+def without_signals() -> Iterator[Device]:
+    guest = virtual.up(f"virtual:6.1#old-{os.getpid()}", detached=False)
+    try:
+        with lmk.connect(guest.name) as device:
+            yield device
+    finally:
+        guest.down()
+
+
+def test_without_a_kill_path_attach_names_the_probe_and_what_would_enable_it(
+    without_signals: Device,
+) -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"bpf_send_signal_task is missing \(vmlinux BTF.*\); Linux 6\.13"
+    ):
+        lmk.attach(without_signals, HARMLESS)
+    assert without_signals.run("ls -d /sys/fs/bpf/lmk").exit_code != 0

@@ -125,6 +125,36 @@ def test_the_serial_may_stand_before_the_command_or_in_the_environment(tmp_path:
     assert "virtual#inside" in assert_one_clear_error(inside, ExitCode.USAGE)
 
 
+def test_a_serial_is_refused_where_no_device_is_worked_on(tmp_path: Path) -> None:
+    done = lmk("-s", "virtual#x", "virtual", "up", environment={"LMK_CACHE": str(tmp_path)})
+    assert "lmk virtual up NAME" in assert_one_clear_error(done, ExitCode.USAGE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verbose_may_stand_after_every_command() -> None:
+    for command in (("virtual", "list"), ("virtual", "up"), ("build",), ("report",), ("devices",)):
+        assert lmk(*command, "-v", "--help").returncode == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("attach", "--lease", "999999999999h"), "longer than 366 days"),
+        (("attach", "--lease", "abc"), "not a time with its unit"),
+        (("attach", "--lease", "5m", "--persist"), "contradict"),
+        (("attach", "--policy", ""), "neither a file nor a preset"),
+        (("stream", "--from", "9" * 30), "not a place in a stream"),
+        (("pressure", "--size", "999999G"), "not within 1M and 1024G"),
+        (("pressure", "--size", "0M"), "not within"),
+    ],
+)
+def test_values_nobody_can_mean_are_refused_in_one_line(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    done = lmk(*arguments, "-s", "tcp:127.0.0.1:1")
+    assert words in assert_one_clear_error(done, ExitCode.USAGE)
+
+
 def test_an_offline_device_is_worth_another_try() -> None:
     done = lmk("status", "-s", "tcp:127.0.0.1:1")
     assert "127.0.0.1:1" in assert_one_clear_error(done, ExitCode.TRANSIENT)
@@ -302,6 +332,28 @@ def test_a_reader_that_had_enough_is_no_error(tmp_path: Path) -> None:
     assert process.wait(30) == 0
     assert b"rror" not in said
     assert b"Traceback" not in said
+
+
+def test_a_full_disk_under_the_output_is_said(tmp_path: Path) -> None:
+    records = capture(tmp_path / "one.pb", hello(1, 2), kill(1))
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "import lmk.cli; lmk.cli.main()", "report", str(records)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    said = done.stderr.decode()
+    assert done.returncode == ExitCode.USAGE, said
+    assert "cannot write standard output: No space left on device" in said
+    assert "bug" not in said
+
+
+def test_a_locale_without_our_characters_ends_nothing(tmp_path: Path) -> None:
+    records = capture(tmp_path / "one.pb", hello(1, 2), kill(1, name="com.example." + "a" * 40))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert lmk("report", str(records), environment=ascii_only).returncode == ExitCode.OK
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:

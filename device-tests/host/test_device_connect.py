@@ -91,9 +91,11 @@ def test_error_carries_the_serial() -> None:
         assert caught.value.serial == device.serial
 
 
-def test_another_service_on_the_port_is_told_from_adbd() -> None:
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", b"220 hi\r\n", b"+"])
+def test_another_service_on_the_port_is_told_from_adbd(greeting: bytes) -> None:
     def greet(link: socket.socket) -> None:
-        link.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")
+        link.sendall(greeting)
+        link.recv(1)  # and waits, as one does who is not asked in its own language
 
     with FakeAdbd(greeting=greet) as adbd, pytest.raises(ProtocolError, match="not adbd"):
         direct(adbd)

@@ -30,10 +30,24 @@ def test_ingesting_overlapping_captures_gives_one_row_for_each_kill(tmp_path: Pa
         check=True,
     )
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert rows[0]["freed_kb"] == "", "not measured is not 0"
     assert [row["name"] for row in rows] == ["com.example.one", 'a,b\n"c"']
     assert rows[1]["signal_to_back_ms"] == "42.5"
     assert rows[1]["freed_kb"] == "4096"
     assert rows[0]["signal_to_back_ms"] == ""
+
+
+def test_a_capture_that_is_none_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.pb").write_bytes(b"no capture")
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "ingest.py", tmp_path / "x.pb"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_every_example_is_short_enough_to_read_at_a_glance() -> None:

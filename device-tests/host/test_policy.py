@@ -133,6 +133,35 @@ def test_a_contradiction_is_found_where_it_is_written(text: str, field: str, wor
         policy.parse(text)
 
 
+def test_a_policy_is_called_after_its_file_unless_it_says_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "gentle.textpb"
+    file.write_text("some_stall { stall_ms: 150 }")
+    assert policy.load(file).name == "gentle"
+    file.write_text('name: "kind"')
+    assert policy.load(file).name == "kind"
+    assert policy.load("default").name == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "full_stall { enabled: false } low_swap { enabled: false } "
+            "some_stall { enabled: false } watermark { enabled: false }",
+            "every reason is switched off",
+        ),
+        (
+            "only_uids { first: 10 last: 12 } protected_uids { first: 5 last: 20 }",
+            "within protected_uids",
+        ),
+    ],
+)
+def test_a_policy_under_which_nobody_can_die_is_a_mistake(text: str, words: str) -> None:
+    (finding,) = policy.check(text)
+    assert words in finding.message
+    assert finding.line == 1
+
+
 def test_a_floor_below_zero_is_taken_with_the_override() -> None:
     mine = policy.parse("allow_negative_floor: true low_swap { min_oom_score_adj: -800 }")
     assert mine.low_swap.min_oom_score_adj == -800

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -37,15 +38,20 @@ def test_log_shows_life_during_a_long_step(
     assert "download: 1.0 MB of 4.0 MB, " in capsys.readouterr().err
 
 
-def test_step_ends_when_the_work_raises(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("error", "word"), [(RuntimeError(), "failed"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_step_that_an_error_ends_is_not_called_done(
+    capsys: pytest.CaptureFixture[str], error: BaseException, word: str
+) -> None:
     def work() -> None:
         with progress.steps("Work") as task:
             task.step("unpack")
-            raise RuntimeError
+            raise error
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(type(error)):
         work()
-    assert "unpack: " in capsys.readouterr().err
+    assert f"unpack: {word}" in capsys.readouterr().err
 
 
 def test_inner_work_shows_under_the_outer_title(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,17 +65,21 @@ def test_inner_work_shows_under_the_outer_title(capsys: pytest.CaptureFixture[st
     assert "second" in err
 
 
-def test_terminal_gets_a_bar_with_size_and_rate() -> None:
+@pytest.mark.parametrize("columns", [120, 80])
+def test_terminal_gets_a_bar_with_size_and_rate(columns: int) -> None:
     code = (
+        "import time\n"
         "from lmk import progress\n"
         "with progress.steps('Booting') as task:\n"
-        "    task.step('download', 2_000_000)\n"
-        "    task.advance(2_000_000)\n"
+        "    task.step('download linux-modules-7.3.4+deb13-cloud-amd64', 2_000_000)\n"
+        "    task.advance(1_000_000)\n"
+        "    time.sleep(0.05)\n"
+        "    task.advance(1_000_000)\n"
         "    task.step('unpack')\n"
         "    task.done('3 files')\n"
     )
     ours, theirs = pty.openpty()
-    environment = dict(os.environ, COLUMNS="120", TERM="xterm")
+    environment = dict(os.environ, COLUMNS=str(columns), TERM="xterm")
     process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
@@ -80,5 +90,5 @@ def test_terminal_gets_a_bar_with_size_and_rate() -> None:
         pass  # the terminal's other end is gone
     os.close(ours)
     assert process.wait(60) == 0
-    assert b"2.0 MB of 2.0 MB" in shown
+    assert re.search(rb"2\.0 MB of 2\.0 MB, [0-9.]+ .B/s", shown), shown
     assert b"3 files" in shown

@@ -42,5 +42,9 @@ def test_the_installed_command_builds_what_the_same_sources_build_elsewhere(
     assert bundle.read_bytes() == build.build().path.read_bytes()
 
 
+def test_the_installed_package_says_that_it_is_typed(installed: Installed) -> None:
+    assert list(installed.directory.glob("lib/python*/site-packages/lmk/py.typed"))
+
+
 def test_the_installed_command_reads_policies(installed: Installed) -> None:
     assert "some_stall" in installed.lmk("policy", "show", "default").stdout

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from lmk.bench.agent import bench_agent
 from lmk.bench.attach import bench_attach
@@ -18,6 +17,7 @@ from lmk.bench.target import target
 from lmk.build import Bundle, build
 from lmk.cli import run
 from lmk.cli.options import bundle_option, verbose_option
+from lmk.console import open_console
 from lmk.errors import CheckFailed, UsageError
 from lmk.policy import load
 
@@ -110,11 +110,7 @@ def _publish(name: str, measured: list[Entry], output: Path | None) -> None:
     if output is not None and str(output) == "-":
         click.echo(to_json(name, measured), nl=False)
         return
-    # Figures are wider than 80 columns; a table cut off in a log helps nobody.
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    print_table(console, name, measured)
+    print_table(open_console(), name, measured)
     if output is not None:
         output.write_text(to_json(name, measured))
 

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from lmk.console import Column, show_table
 
 __all__ = [
     "Entry",
@@ -29,6 +30,18 @@ __all__ = [
     "to_json",
     "value",
 ]
+
+
+_COLUMNS = (
+    Column("figure"),
+    Column("n", number=True, drop=3),
+    Column("p50", number=True),
+    Column("p99", number=True),
+    Column("max", number=True, drop=1),
+    Column("value", number=True),
+    Column("unit", drop=2),
+    Column("wanted"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,25 +164,17 @@ def print_table(console: Console, bench: str, entries: Sequence[Entry]) -> None:
             highlight=False,
             markup=False,
         )
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("figure")
-        for name in ("n", "p50", "p99", "max", "value"):
-            table.add_column(name, justify="right")
-        table.add_column("unit")
-        table.add_column("wanted")
+        rows: list[tuple[str | Text, ...]] = []
         for key, figure in entry.figures.items():
             missed = figure.missed
             wanted = ", ".join(limit.words() for limit in figure.limits)
-            table.add_row(
-                key,
-                *(_number(figure.numbers.get(n)) for n in ("n", "p50", "p99", "max", "value")),
-                figure.unit,
-                Text(
-                    f"{wanted} {'missed' if missed else 'held'}" if wanted else "",
-                    style="bold red" if missed else "green",
-                ),
+            verdict = Text(
+                f"{wanted} {'missed' if missed else 'held'}" if wanted else "",
+                style="bold red" if missed else "green",
             )
-        console.print(table, highlight=False)
+            numbers = (_number(figure.numbers.get(n)) for n in ("n", "p50", "p99", "max", "value"))
+            rows.append((key, *numbers, figure.unit, verdict))
+        show_table(console, _COLUMNS, rows)
 
 
 def _rounded(number: float) -> float | int:

@@ -7,6 +7,8 @@ an exit code of :class:`lmk.errors.ExitCode`; ``-v`` adds the long story.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -33,6 +35,14 @@ _COMMANDS = {
     "status": "lmk.cli.status:status",
     "stream": "lmk.cli.stream:stream",
     "virtual": "lmk.cli.virtual:virtual",
+}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+#: Commands that take no -s, and what there is instead.
+_WITHOUT_DEVICE = {
+    "build": "",
+    "devices": "",
+    "report": "",
+    "virtual": "; give it after the command: lmk virtual up NAME",
 }
 #: `lmk --help`: in the order in which a person meets them.
 _SECTIONS = {
@@ -86,9 +96,10 @@ Exit codes:
   130  interrupted
 
 \b
-Devices (-s, else $ANDROID_SERIAL, else the one virtual device that is up):
+Devices (-s, else $ANDROID_SERIAL, else the one there is; `lmk devices` lists them):
   virtual, virtual:7.3, virtual:7.3-arm64     lmk virtual up
   tcp:HOST:PORT                               an adbd that listens there
+  as `adb devices` calls it                   USB, Wi-Fi, emulators
 """
 
 
@@ -115,6 +126,11 @@ def cli(context: click.Context, serial: str | None, verbose: bool) -> None:
     state = context.ensure_object(dict)
     state["verbose"] = verbose
     if serial:
+        if context.invoked_subcommand in _WITHOUT_DEVICE:
+            raise click.UsageError(
+                f"{context.invoked_subcommand} works on no device that -s could name"
+                + _WITHOUT_DEVICE[context.invoked_subcommand]
+            )
         os.environ["ANDROID_SERIAL"] = serial
 
 
@@ -126,6 +142,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def run(command: click.Command, arguments: list[str] | None, name: str) -> int:
     """Run `command` as `name` and return its exit code; errors are said, not raised."""
     state: dict[str, Any] = {}
+    for stream in (sys.stdout, sys.stderr):
+        # A locale without our arrows and dots shows question marks; it ends nothing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         # Not command.main(): it turns Ctrl-C and a closed pipe into its own messages and codes.
         words = sys.argv[1:] if arguments is None else arguments
@@ -138,26 +158,43 @@ def run(command: click.Command, arguments: list[str] | None, name: str) -> int:
         _say("interrupted")
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        path = getattr(getattr(error, "ctx", None), "command_path", name)
+        _say(f"error: {_one_line(error.format_message())} (`{path} --help` has the options)")
         return ExitCode.USAGE
     except LmkError as error:
         _say(f"error: {_one_line(str(error))}")
-        if error.detail:
+        if error.detail and error.detail.strip() not in str(error):
             if state.get("verbose"):
                 print(error.detail.rstrip(), file=sys.stderr)
             else:
                 _say("-v shows more")
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has enough; what is left in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # its reader has enough
         return ExitCode.OK
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _bug(error, state)
+        # What is written cannot be: standard output, or a file whose name says which.
+        where = error.filename or "standard output"
+        _say(f"error: cannot write {where}: {error.strerror}")
+        _discard_output()
+        return ExitCode.USAGE
     except Exception as error:  # noqa: BLE001  # the last line: a bug, said as one
-        if state.get("verbose"):
-            traceback.print_exc()
-        _say(f"a bug of lmk: {type(error).__name__}: {_one_line(str(error))} (-v shows where)")
-        return ExitCode.BUG
+        return _bug(error, state)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _bug(error: Exception, state: dict[str, Any]) -> int:
+    if state.get("verbose"):
+        traceback.print_exc()
+    _say(f"a bug of lmk: {type(error).__name__}: {_one_line(str(error))} (-v shows where)")
+    return ExitCode.BUG
+
+
+def _discard_output() -> None:
+    """What is left in the buffer has nowhere to go, and must not be tried again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(line: str) -> None:

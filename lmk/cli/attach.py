@@ -31,10 +31,9 @@ __all__ = ["attach", "detach"]
 @click.option(
     "--lease",
     type=duration,
-    default=f"{LEASE // timedelta(minutes=1)}m",
-    show_default=True,
     metavar="TIME",
-    help="The device detaches itself when nobody asked for anything for so long.",
+    help="The device detaches itself when nobody asked for anything for so long.  "
+    f"[default: {LEASE // timedelta(minutes=1)}m]",
 )
 @click.option("--persist", is_flag=True, help="No lease: until `lmk detach` or a reboot.")
 @click.option("--dry-run", is_flag=True, help="Decide and report, but kill nobody.")
@@ -43,7 +42,7 @@ def attach(
     transport: str | None,
     bundle: Bundle | None,
     policy: str,
-    lease: timedelta,
+    lease: timedelta | None,
     persist: bool,
     dry_run: bool,
 ) -> None:
@@ -52,6 +51,9 @@ def attach(
     Only what the device lacks is pushed; what there is to compile is compiled first. An
     open `lmk stream` renews the lease, and so does every command that asks the agent.
     """
+    if persist and lease is not None:
+        raise click.UsageError("--lease and --persist contradict each other")
+    lease = lease or LEASE
     wanted = load(policy)
     with connect(serial, transport=transport) as device:
         session = attach_device(

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from lmk.cli.options import verbose_option
+from lmk.console import Column, open_console, show_table
 from lmk.device.resolve import available
 from lmk.device.server import list_devices
 from lmk.report.text import printable
@@ -19,6 +17,12 @@ from lmk.report.text import printable
 __all__ = ["devices"]
 
 _SHOWN = ("model", "product", "device", "address", "usb")
+_COLUMNS = (
+    Column("SERIAL"),
+    Column("STATE"),
+    Column("TRANSPORT", drop=1),
+    Column("WHAT IT IS", drop=2),
+)
 
 
 @click.command()
@@ -39,15 +43,15 @@ def devices(as_json: bool) -> None:
     if not found:
         click.echo("no device; `lmk virtual up` boots one", err=True)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("SERIAL", "STATE", "TRANSPORT", "WHAT IT IS"):
-        table.add_column(heading, overflow="fold")
-    for one in found:
-        more = [f"{key}:{one.properties[key]}" for key in _SHOWN if key in one.properties]
-        table.add_row(
+    rows = [
+        (
             printable(one.serial),
             printable(one.state),
             one.properties["transport"],
-            printable(" ".join(more)),
+            printable(
+                " ".join(f"{key}:{one.properties[key]}" for key in _SHOWN if key in one.properties)
+            ),
         )
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+        for one in found
+    ]
+    show_table(open_console(), _COLUMNS, rows)

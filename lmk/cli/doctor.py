@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from lmk.build import Bundle
 from lmk.cli.options import bundle_option, device_options
+from lmk.console import Column, open_console, show_table
 from lmk.device.probe import Answer, Probe
 from lmk.device.resolve import connect
 from lmk.errors import CheckFailed
@@ -20,6 +18,15 @@ from lmk.report.text import printable
 from lmk.session import probe
 
 __all__ = ["doctor"]
+
+_COLUMNS = (
+    Column("", drop=2),
+    Column("WHAT"),
+    Column("IS THERE"),
+    Column("FOR / VALUE", drop=1),
+    Column("PROBE", drop=3),
+    Column("WOULD ENABLE IT", drop=4),
+)
 
 
 @click.command()
@@ -43,21 +50,25 @@ def doctor(serial: str | None, transport: str | None, bundle: Bundle | None, as_
 
 
 def _show(found: Probe) -> None:
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else 160, highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "WHAT", "IS THERE", "FOR / VALUE", "PROBE", "WOULD ENABLE IT"):
-        table.add_column(heading, overflow="fold")
+    console = open_console()
+    rows: list[tuple[str | Text, ...]] = []
     section = ""
     for answer in found.answers():
-        table.add_row(answer.section if answer.section != section else "", *_cells(answer))
+        rows.append((answer.section if answer.section != section else "", *_cells(answer)))
         section = answer.section
-    console.print(table)
-    console.print(f"\nkill path: {found.kill_path}", style="bold")
+    dropped = show_table(console, _COLUMNS, rows)
+    if any(column.heading == "WOULD ENABLE IT" for column in dropped):
+        for answer in found.answers():
+            if answer.yes is False:
+                words = f"{answer.name}: no, says {printable(answer.probe)}"
+                console.print(Text(words + (f"; {answer.enables}" if answer.enables else "")))
+    console.print(Text(f"\nkill path: {found.kill_path}", style="bold"))
     if found.kill_path == "assisted":
         console.print("lmk attach does not serve the assisted path yet.")
     for what, probe_words, enables in found.obstacles:
-        console.print(f"  missing for in_kernel: {printable(what)} ({probe_words}); {enables}")
+        console.print(
+            Text(f"  missing for in_kernel: {printable(what)} ({probe_words}); {enables}")
+        )
 
 
 def _cells(answer: Answer) -> list[Text]:

@@ -17,6 +17,7 @@ __all__ = ["bundle_option", "device_options", "duration", "say", "verbose_option
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h)")
+_LONGEST = timedelta(days=366)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -73,7 +74,10 @@ def duration(value: str) -> timedelta:
     match = _TIME.fullmatch(value)
     if match is None:
         raise click.BadParameter(f"{value!r} is not a time with its unit, like 30s, 15m or 1h")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise click.BadParameter(f"{value} is longer than {_LONGEST.days} days")
+    return timedelta(seconds=seconds)
 
 
 def say(line: str) -> None:

@@ -4,23 +4,23 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from datetime import timedelta
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lmk.build import Bundle
 from lmk.cli.options import bundle_option, device_options
 from lmk.cli.options import duration as duration_of
+from lmk.console import open_console
 from lmk.device.resolve import connect
 from lmk.workload import Eater, EaterState
 
 __all__ = ["pressure"]
 
 _SIZE = re.compile(r"(\d+)(M|MB|MiB|G|GB|GiB)", re.IGNORECASE)
+_MOST_MB = 1024 * 1024
 _FLOOR_WORDS = "it would take MemAvailable below the floor (--floor; --no-floor for none)"
 
 
@@ -29,7 +29,10 @@ def _size_mb(value: str) -> int:
     match = _SIZE.fullmatch(value)
     if match is None:
         raise click.BadParameter(f"{value!r} is not a size with its unit, like 300M or 2G")
-    return int(match[1]) * (1024 if match[2][0] in "gG" else 1)
+    size_mb = int(match[1]) * (1024 if match[2][0] in "gG" else 1)
+    if not 0 < size_mb <= _MOST_MB:
+        raise click.BadParameter(f"{value} is not within 1M and {_MOST_MB // 1024}G")
+    return size_mb
 
 
 def _rate_mb_per_s(value: str) -> int:
@@ -127,7 +130,7 @@ class _Display:
 
     def __init__(self, size_mb: int) -> None:
         self._size_mb = size_mb
-        self._console = Console(file=sys.stderr)
+        self._console = open_console(stderr=True)
         self._said_at = 0.0
         self._phase = ""
         self._bar = Progress(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import timedelta
 
 import click
@@ -13,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lmk.cli.options import device_options
+from lmk.console import Column, open_console, show_table
 from lmk.device.resolve import connect
 from lmk.proto.control_pb2 import Status
 from lmk.proto.record_pb2 import Carrier, KillPath, Signal
@@ -21,6 +21,13 @@ from lmk.report.text import kb, printable
 from lmk.session import connect_session
 
 __all__ = ["status"]
+
+_COST_COLUMNS = (
+    Column("COST", least=16),
+    Column("RUNS", number=True),
+    Column("TIME", number=True),
+    Column("EACH", number=True),
+)
 
 
 @click.command()
@@ -38,11 +45,7 @@ def status(serial: str | None, transport: str | None, candidates: bool, as_json:
 
 
 def _show(found: Status) -> None:
-    console = Console(
-        width=None if sys.stdout.isatty() else 120,
-        highlight=False,
-        soft_wrap=not sys.stdout.isatty(),
-    )
+    console = open_console()
     _show_head(found, console)
     _show_signals(found, console)
     if found.candidates:
@@ -59,22 +62,40 @@ def _show(found: Status) -> None:
                 kb(process.shmem_kb),
             )
         console.print(table)
-    if found.programs:
-        table = _table("HANDLER", "RUNS", "TIME", "EACH", "MISSED")
-        for program in found.programs:
-            each_us = program.run_time_ns / program.runs / 1000 if program.runs else 0
-            table.add_row(
-                program.name,
-                str(program.runs),
-                f"{program.run_time_ns / 1e6:.1f} ms",
-                f"{each_us:.1f} us",
-                str(program.recursion_misses),
-            )
-        console.print(table)
+    _show_costs(found, console)
     counted = [counter for counter in found.counters if counter.value]
     if counted:
         words = "  ".join(f"{counter.name} {counter.value}" for counter in counted)
         console.print(f"[bold]counters[/]  {escape(words)}", soft_wrap=True)
+
+
+def _show_costs(found: Status, console: Console) -> None:
+    """What the handlers cost: their own count of callbacks, and the kernel's of programs."""
+    counters = {counter.name: counter.value for counter in found.counters}
+    rows = [
+        _cost_row(words, counters[runs], counters[ns])
+        for words, runs, ns in (
+            ("timer callbacks", "ticks", "tick_ns"),
+            ("carried over", "deferred", "deferred_ns"),
+        )
+        if counters.get(runs)
+    ]
+    rows += [
+        _cost_row(program.name, program.runs, program.run_time_ns)
+        for program in found.programs
+        if program.HasField("runs")
+    ]
+    if rows:
+        show_table(console, _COST_COLUMNS, rows)
+    missed = [program for program in found.programs if program.recursion_misses]
+    if missed:
+        words = "  ".join(f"{program.name} {program.recursion_misses}" for program in missed)
+        console.print(f"[bold]skipped runs[/]  {escape(words)}", soft_wrap=True)
+
+
+def _cost_row(name: str, runs: int, time_ns: int) -> tuple[str, ...]:
+    each = f"{time_ns / runs / 1000:.1f} us" if runs else "-"
+    return name, str(runs), f"{time_ns / 1e6:.1f} ms", each
 
 
 def _show_head(found: Status, console: Console) -> None:

@@ -60,7 +60,11 @@ def _position(value: str) -> Position:
     "Default: what comes from now on.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="End after so many records.")
-@click.option("--no-follow", is_flag=True, help="End after the last record there is.")
+@click.option(
+    "--no-follow",
+    is_flag=True,
+    help="End after the last record there is; begins at the oldest unless --from says otherwise.",
+)
 def stream(
     serial: str | None,
     transport: str | None,
@@ -79,7 +83,8 @@ def stream(
     on_terminal = format_ == "table" and output is None and sys.stdout.isatty()
     with connect(serial, transport=transport) as device:
         session = connect_session(device)
-        begin = from_ if from_ is not None else Position()
+        # Without waiting for more, all there is; else what comes from now on.
+        begin = from_ or (parse_position("start") if no_follow else Position())
         if on_terminal:
             _show_live(session, begin, count, follow=not no_follow)
             return

@@ -10,13 +10,25 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from lmk import virtual as guests
+from lmk.cli.options import verbose_option
+from lmk.console import Column, open_console, show_table
 from lmk.errors import UsageError
 
 __all__ = ["virtual"]
+
+
+_COLUMNS = (
+    Column("SERIAL"),
+    Column("ADB"),
+    Column("KERNEL", drop=1),
+    Column("ABI", drop=3),
+    Column("ACCEL", drop=5),
+    Column("RAM", number=True, drop=2),
+    Column("SWAP", number=True, drop=2),
+    Column("CPUS", number=True, drop=4),
+)
 
 
 @click.group()
@@ -29,6 +41,7 @@ def virtual() -> None:
 
 
 @virtual.command()
+@verbose_option
 @click.argument("name", default="virtual")
 @click.option("--ram-mb", type=int, default=800, show_default=True, help="Memory in MB.")
 @click.option("--cpus", type=int, default=2, show_default=True, help="Number of CPUs.")
@@ -68,6 +81,7 @@ def up(
 
 
 @virtual.command()
+@verbose_option
 @click.argument("names", nargs=-1)
 @click.option("--all", "everyone", is_flag=True, help="Every virtual device that runs.")
 def down(names: tuple[str, ...], everyone: bool) -> None:
@@ -80,6 +94,7 @@ def down(names: tuple[str, ...], everyone: bool) -> None:
 
 
 @virtual.command(name="list")
+@verbose_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def list_(as_json: bool) -> None:
     """List the virtual devices that run."""
@@ -91,11 +106,11 @@ def list_(as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=1))
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("SERIAL", "ADB", "KERNEL", "ABI", "ACCEL", "RAM", "SWAP", "CPUS"):
-        table.add_column(heading, no_wrap=True)
-    for guest in running:
-        table.add_row(
+    if not running:
+        click.echo("none is up; `lmk virtual up` boots one", err=True)
+        return
+    guest_rows = [
+        (
             guest.name,
             f"127.0.0.1:{guest.port}",
             guest.kernel,
@@ -105,12 +120,9 @@ def list_(as_json: bool) -> None:
             f"{guest.options.swap_mb} MB" if guest.options.swap_mb else "none",
             str(guest.options.cpus),
         )
-    if running:
-        # A pipe gets whole lines, whatever its width is taken for.
-        width = None if sys.stdout.isatty() else 200
-        Console(width=width, highlight=False, markup=False).print(table)
-    else:
-        click.echo("none is up; `lmk virtual up` boots one", err=True)
+        for guest in running
+    ]
+    show_table(open_console(), _COLUMNS, guest_rows)
 
 
 @virtual.command(
@@ -135,6 +147,7 @@ def shell(context: click.Context, name: str | None, command: tuple[str, ...]) ->
 
 
 @virtual.command()
+@verbose_option
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the guest ends.")
 def logs(name: str | None, follow: bool) -> None:

@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import ExitStack
 
 import click
-from rich.console import Console
 
 from lmk import virtual
 from lmk.build import Bundle, build
 from lmk.cli import run
 from lmk.cli.options import bundle_option, verbose_option
+from lmk.console import open_console
 from lmk.demo.run import perform
 from lmk.demo.summary import as_json, show
 from lmk.device.resolve import connect
-from lmk.errors import CheckFailed
+from lmk.errors import CheckFailed, UsageError
 from lmk.policy import load
 
 __all__ = ["demo"]
@@ -50,7 +51,9 @@ def demo(
     On a device of yours (--device) only the demo's own processes can be killed.
     """
     wanted = load(policy)
-    console = Console(stderr=as_object)
+    if wanted.dry_run:
+        raise UsageError(f"policy {wanted.name!r} is a dry run: nobody would die, nothing to see")
+    console = open_console(stderr=as_object)
     with ExitStack() as clean_up:
         own_guest = serial is None or serial.startswith("virtual")
         if serial is None:
@@ -68,9 +71,17 @@ def demo(
 
 
 def _boot(clean_up: ExitStack, keep: bool) -> str:
-    """Boot the demo's own guest, to be ended with `clean_up` unless it was there before."""
+    """Boot the demo's own guest, which ends with `clean_up`, and with this process however it ends.
+
+    With `keep` it stays; the next demo finds it and leaves it as it is.
+    """
     found = virtual.find(_GUEST)
-    guest = found or virtual.up(_GUEST)
+    if found is not None and found.owner is not None:
+        found = None  # of another demo that is playing
+        name = f"{_GUEST}-{os.getpid()}"
+    else:
+        name = _GUEST
+    guest = found or virtual.up(name, detached=keep)
     if keep:
         click.echo(
             f"{guest.name} stays up: `lmk virtual shell {guest.name}` looks around there, "

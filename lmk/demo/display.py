@@ -9,9 +9,9 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from lmk.console import Column, build_table, fitting
 from lmk.proto.record_pb2 import KillReport
 from lmk.report.text import kb, printable, reason_words
 from lmk.workload.android import class_of
@@ -20,18 +20,19 @@ from lmk.workload.vitals import Vitals
 
 __all__ = ["LiveReports"]
 
-# Heading, width, whether it is a number.
 _COLUMNS = (
-    ("+s", 6, True),
-    ("who died", 21, False),
-    ("adj", 4, True),
-    ("class", 10, False),
-    ("why", 11, False),
-    ("gave back", 9, True),
-    ("seen→signal", 11, True),
-    ("→exit", 8, True),
-    ("→memory back", 12, True),
+    Column("+s", number=True, least=6),
+    Column("who died", least=21),
+    Column("adj", number=True, least=4),
+    Column("class", drop=4, least=10),
+    Column("why", least=10),
+    Column("gave back", number=True, drop=1, least=9),
+    Column("seen→signal", number=True, drop=2, least=11),
+    Column("→exit", number=True, drop=3, least=8),
+    Column("→memory back", number=True, least=12),
 )
+#: Lines of a terminal that the table does not get: its head, the state, what stands above.
+_OTHER_LINES = 5
 
 
 class LiveReports:
@@ -53,7 +54,7 @@ class LiveReports:
             self._live = Live(self._render(), console=self._console, refresh_per_second=8)
             self._live.start()
         else:
-            self._print([name for name, _, _ in _COLUMNS])
+            self._print([column.heading for column in _COLUMNS])
         return self
 
     def __exit__(
@@ -63,7 +64,9 @@ class LiveReports:
         trace: TracebackType | None,
     ) -> None:
         if self._live is not None:
-            self._live.update(self._render(), refresh=True)
+            # What scrolled off while it ran is all there at the end.
+            self._live.vertical_overflow = "visible"
+            self._live.update(self._render(whole=True), refresh=True)
             self._live.stop()
 
     def show(self, report: KillReport) -> None:
@@ -107,20 +110,17 @@ class LiveReports:
 
     def _print(self, cells: tuple[str, ...] | list[str]) -> None:
         line = "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, (_, width, number) in zip(cells, _COLUMNS, strict=True)
+            cell.rjust(column.least) if column.number else cell.ljust(column.least)
+            for cell, column in zip(cells, _COLUMNS, strict=True)
         )
         self._console.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
 
-    def _render(self) -> Group:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name, width, number in _COLUMNS:
-            table.add_column(
-                name, justify="right" if number else "left", min_width=min(width, len(name))
-            )
-        for _began, row in self._rows:
-            table.add_row(*(Text(cell) for cell in row))
-        return Group(table, Text(self._state, style="dim"))
+    def _render(self, *, whole: bool = False) -> Group:
+        rows = [row for _began, row in self._rows]
+        if not whole:
+            rows = rows[-max(1, self._console.height - _OTHER_LINES) :]
+        kept, _dropped = fitting(_COLUMNS, rows, self._console.width)
+        return Group(build_table(_COLUMNS, rows, kept), Text(self._state, style="dim"))
 
 
 def _began_ns(report: KillReport) -> int:

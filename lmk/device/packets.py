@@ -40,6 +40,9 @@ _HEADER_BYTES: int = constants.MESSAGE_SIZE
 _RECEIVE_BYTES = 256 * 1024
 #: What a device of Android 11+ says instead of AUTH when it wants TLS (wireless debugging).
 _STLS = int.from_bytes(b"STLS", "little")
+#: How packets begin: by count of bytes, 4 for any more.
+_COMMANDS = (b"SYNC", b"CNXN", b"AUTH", b"OPEN", b"OKAY", b"CLSE", b"WRTE", b"STLS")
+_BEGINNINGS = [{command[:count] for command in _COMMANDS} for count in range(5)]
 #: An idle link whose other end is gone is noticed by the kernel after 10 + 3 * 5 s.
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_PROBES = 10, 5, 3
 
@@ -212,6 +215,11 @@ class PacketTransport(BaseTransport):  # type: ignore[misc]  # adb-shell has no 
                 checked = True
             if len(self._received) >= needed:
                 return needed
+            if (
+                not checked
+                and bytes(self._received[:4]) not in _BEGINNINGS[min(4, len(self._received))]
+            ):
+                raise self._not_adbd()  # which may wait for us now, with less than a header said
             self._wait(select.POLLIN, deadline)
             try:
                 chunk = self._open_socket().recv(_RECEIVE_BYTES)
@@ -231,18 +239,22 @@ class PacketTransport(BaseTransport):  # type: ignore[misc]  # adb-shell has no 
         header = bytes(self._received[:_HEADER_BYTES])
         command, _, _, length, _, magic = struct.unpack(constants.MESSAGE_FORMAT, header)
         if magic != command ^ 0xFFFFFFFF or length > constants.MAX_ADB_DATA:
-            raise ProtocolError(
-                f"{self._name}: what answers there is not adbd",
-                detail=f"expected an ADB packet header, got {header!r}",
-                serial=self._name,
-            )
+            raise self._not_adbd()
         if command == _STLS:
             raise UnsupportedError(
-                f"{self._name}: the device wants TLS (wireless debugging), which lmk does not "
-                "speak; `adb tcpip 5555` on a paired or cabled adb opens a port without it",
+                f"{self._name}: the device wants TLS (wireless debugging): pair it with adb, then "
+                "name it as `adb devices` calls it",
                 serial=self._name,
             )
         return int(length)
+
+    def _not_adbd(self) -> ProtocolError:
+        got = bytes(self._received[:_HEADER_BYTES])
+        return ProtocolError(
+            f"{self._name}: what answers there is not adbd",
+            detail=f"expected an ADB packet header, got {got!r}",
+            serial=self._name,
+        )
 
     def _write(self, data: bytes, deadline: Deadline) -> None:
         left = deadline.remaining_s()

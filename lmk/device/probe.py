@@ -92,9 +92,10 @@ class Probe:
                 fact["kind"], fact["name"].replace("|", " or "), fact["present"], fact["needed"],
                 fact["for"], fact["probe"], fact["enables"],
             )  # fmt: skip
-        for name, value in values["config"].items():
-            if name != "shown":
-                yield Answer("config", name, value, False, "", "/proc/config.gz", f"{name}=y")
+        config = values["config"]
+        for name, value in config.items():
+            if name != "source":
+                yield Answer("config", name, value, False, "", config["source"], f"{name}=y")
         lmkd = values["lmkd"]
         detail = f"running, pid {lmkd['pid']}" if lmkd["running"] else "not running"
         yield Answer("device", "lmkd", None, False, detail, lmkd["probe"])
@@ -109,7 +110,8 @@ class Probe:
         )  # fmt: skip
         yield Answer("access", "SELinux", None, False, security["selinux"], "/sys/fs/selinux")
         cfi = "enforced: no BPF callbacks" if security["cfi"] else "not enforced"
-        yield Answer("access", "CFI", None, False, cfi, "/proc/config.gz, /proc/kallsyms")
+        source = self.values["config"]["source"] or "/proc/kallsyms"
+        yield Answer("access", "CFI", None, False, cfi, source)
         restrict = str(security["kptr_restrict"])
         yield Answer("access", "kptr_restrict", None, False, restrict, "sysctl")
 

@@ -77,6 +77,29 @@ def _rules(policy: Policy) -> Iterator[_Broken]:
     yield from _floor(policy, "watermark", policy.watermark.min_oom_score_adj)
     yield from _uids("only_uids", list(policy.only_uids))
     yield from _uids("protected_uids", list(policy.protected_uids))
+    yield from _harmless(policy)
+
+
+def _harmless(policy: Policy) -> Iterator[_Broken]:
+    """A policy under which nobody can ever die is a mistake; a dry run says so itself."""
+    reasons = ("full_stall", "low_swap", "some_stall", "watermark")
+    if not any(getattr(policy, reason).enabled for reason in reasons):
+        yield (
+            tuple(f"{reason}.enabled" for reason in reasons),
+            "every reason is switched off: nobody would ever be killed; "
+            "to decide without killing: dry_run: true",
+        )
+    if policy.only_uids and all(
+        any(
+            outer.first <= inner.first and inner.last <= outer.last
+            for outer in policy.protected_uids
+        )
+        for inner in policy.only_uids
+    ):
+        yield (
+            ("only_uids", "protected_uids"),
+            "every range of only_uids lies within protected_uids: nobody would ever be killed",
+        )
 
 
 def _timing(policy: Policy) -> Iterator[_Broken]:

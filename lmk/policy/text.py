@@ -65,6 +65,10 @@ def load(source: str | Path) -> Policy:
     """
     if isinstance(source, str) and source in presets():
         return preset(source)
+    if not str(source) or Path(source).is_dir():
+        raise UsageError(
+            f"policy {str(source)!r} is neither a file nor a preset ({', '.join(presets())})"
+        )
     path = Path(source)
     try:
         text = path.read_text("utf-8")
@@ -74,16 +78,17 @@ def load(source: str | Path) -> Policy:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the policy {path}: {error}") from error
-    return parse(text, source=str(path))
+    return parse(text, source=str(path), name=path.stem)
 
 
-def parse(text: str, *, source: str = "policy") -> Policy:
+def parse(text: str, *, source: str = "policy", name: str = "unnamed") -> Policy:
     """A complete policy from text format.
 
     :param source: what errors call it.
+    :param name: what it is called when it does not say so itself.
     :raises lmk.errors.UsageError: see :func:`load`.
     """
-    policy, findings = _read(text)
+    policy, findings = _read(text, name)
     if findings or policy is None:
         lines = [f"{source}:{finding}" for finding in findings]
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
@@ -102,13 +107,14 @@ def dump(policy: Policy) -> str:
     return head + text_format.MessageToString(policy)
 
 
-def _read(text: str) -> tuple[Policy | None, list[Finding]]:
+def _read(text: str, name: str = "unnamed") -> tuple[Policy | None, list[Finding]]:
     stated = Policy()
     try:
         text_format.Parse(text, stated)
     except text_format.ParseError as error:
         return None, [_explain(error, text)]
     complete = _default()
+    complete.name = name.encode()[:63].decode("utf-8", "ignore")
     complete.MergeFrom(stated)
     return complete, check_policy(complete, text)
 

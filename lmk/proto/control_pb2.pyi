@@ -306,6 +306,9 @@ class ProgramCost(_message.Message):
     RECURSION_MISSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     runs: _builtins.int
+    """Absent where the kernel has not counted them: it does while somebody asks it to
+    (BPF_ENABLE_STATS, kernel.bpf_stats_enabled).
+    """
     run_time_ns: _builtins.int
     recursion_misses: _builtins.int
     """Runs the kernel skipped because the program was already running on that CPU."""
@@ -313,15 +316,22 @@ class ProgramCost(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        runs: _builtins.int = ...,
-        run_time_ns: _builtins.int = ...,
+        runs: _builtins.int | None = ...,
+        run_time_ns: _builtins.int | None = ...,
         recursion_misses: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_run_time_ns", b"_run_time_ns", "_runs", b"_runs", "run_time_ns", b"run_time_ns", "runs", b"runs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "recursion_misses", b"recursion_misses", "run_time_ns", b"run_time_ns", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_run_time_ns", b"_run_time_ns", "_runs", b"_runs", "name", b"name", "recursion_misses", b"recursion_misses", "run_time_ns", b"run_time_ns", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__run_time_ns: _TypeAlias = _typing.Literal["run_time_ns"]  # noqa: Y015
+    _WhichOneofArgType__run_time_ns: _TypeAlias = _typing.Literal["_run_time_ns", b"_run_time_ns"]  # noqa: Y015
+    _WhichOneofReturnType__runs: _TypeAlias = _typing.Literal["runs"]  # noqa: Y015
+    _WhichOneofArgType__runs: _TypeAlias = _typing.Literal["_runs", b"_runs"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_time_ns) -> _WhichOneofReturnType__run_time_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__runs) -> _WhichOneofReturnType__runs | None: ...
 
 Global___ProgramCost: _TypeAlias = ProgramCost  # noqa: Y015
 

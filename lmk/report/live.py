@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from lmk.console import open_console
 from lmk.proto.record_pb2 import Record
 from lmk.report.client import RecordStream
 from lmk.report.text import HEADER, Clock, describe, kb
@@ -28,7 +29,7 @@ class LiveTable:
 
     def __init__(self, stream: RecordStream, console: Console | None = None) -> None:
         self._stream = stream
-        self._console = console or Console(highlight=False)
+        self._console = console or open_console()
         self._clock = Clock()
         self._kills = 0
         self._freed_kb = 0
@@ -70,7 +71,10 @@ class LiveTable:
         self._console.print(Text(line, style="yellow"), soft_wrap=True)
 
     def _footer(self) -> Text:
-        told = [f"{self._kills} kills", f"{kb(self._freed_kb)} back"]
+        told = [
+            f"{self._kills} kill{'' if self._kills == 1 else 's'}",
+            f"{kb(self._freed_kb)} back",
+        ]
         heartbeat = self._stream.heartbeat
         if heartbeat is not None and heartbeat.HasField("lease_left_ms"):
             told.append(f"lease {timedelta(seconds=heartbeat.lease_left_ms // 1000)}")

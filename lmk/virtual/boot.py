@@ -225,8 +225,10 @@ def _console(guest: Guest) -> str:
 
 def _failure(guest: Guest, step: str, qemu_log: str) -> LmkError:
     tail = "\n".join(_console(guest).splitlines()[-_CONSOLE_TAIL_LINES:])
+    said = qemu_log.strip().splitlines()
+    reason = f": {said[-1]}" if said and not tail else ""
     return BootError(
-        f"{guest.name} did not come up: {step}; its console is in {guest.console_log}",
+        f"{guest.name} did not come up: {step}{reason}; its console is in {guest.console_log}",
         detail=f"{qemu_log}\n{tail}".strip(),
         serial=guest.name,
     )

@@ -86,7 +86,11 @@ typedef struct _lmk_v1_Counter {
  accounting (timer and work-queue callbacks) have it. */
 typedef struct _lmk_v1_ProgramCost {
     char name[32];
+    /* Absent where the kernel has not counted them: it does while somebody asks it to
+ (BPF_ENABLE_STATS, kernel.bpf_stats_enabled). */
+    bool has_runs;
     uint64_t runs;
+    bool has_run_time_ns;
     uint64_t run_time_ns;
     /* Runs the kernel skipped because the program was already running on that CPU. */
     uint64_t recursion_misses;
@@ -167,7 +171,7 @@ extern "C" {
 #define lmk_v1_Done_init_default                 {0}
 #define lmk_v1_Error_init_default                {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_default              {"", 0}
-#define lmk_v1_ProgramCost_init_default          {"", 0, 0, 0}
+#define lmk_v1_ProgramCost_init_default          {"", false, 0, false, 0, 0}
 #define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0}
 #define lmk_v1_StreamRequest_init_zero           {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_zero          {{0, {0}}, 0, {lmk_v1_GetStatus_init_zero}}
@@ -179,7 +183,7 @@ extern "C" {
 #define lmk_v1_Done_init_zero                    {0}
 #define lmk_v1_Error_init_zero                   {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_zero                 {"", 0}
-#define lmk_v1_ProgramCost_init_zero             {"", 0, 0, 0}
+#define lmk_v1_ProgramCost_init_zero             {"", false, 0, false, 0, 0}
 #define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
@@ -297,8 +301,8 @@ X(a, STATIC,   SINGULAR, UINT64,   value,             2)
 
 #define lmk_v1_ProgramCost_FIELDLIST(X, a) \
 X(a, STATIC,   SINGULAR, STRING,   name,              1) \
-X(a, STATIC,   SINGULAR, UINT64,   runs,              2) \
-X(a, STATIC,   SINGULAR, UINT64,   run_time_ns,       3) \
+X(a, STATIC,   OPTIONAL, UINT64,   runs,              2) \
+X(a, STATIC,   OPTIONAL, UINT64,   run_time_ns,       3) \
 X(a, STATIC,   SINGULAR, UINT64,   recursion_misses,   4)
 #define lmk_v1_ProgramCost_CALLBACK NULL
 #define lmk_v1_ProgramCost_DEFAULT NULL
