@@ -24,7 +24,7 @@ from lmk.proto.record_pb2 import (
 from lmk.report import Position, RecordStream
 from lmk.report.live import LiveTable
 from lmk.report.plain import json_line, plain
-from lmk.report.text import HEADER, Clock, describe, kb, reason_words, report_line
+from lmk.report.text import HEADER, Clock, describe, header, kb, reason_words, report_line
 
 MS = 1_000_000
 SEEN = 5_000 * MS
@@ -62,6 +62,17 @@ def test_a_report_is_one_line_whose_columns_stand_under_the_header() -> None:
         assert line.index(value) == HEADER.index(title)
     for title, value in (("PID", "321"), ("FREED", "200 MB"), ("MEM BACK", "83.00")):
         assert line.index(value) + len(value) == HEADER.index(title) + len(title)
+
+
+def test_a_narrow_terminal_gets_whole_lines_with_fewer_columns() -> None:
+    for width in (79, 80, 100, 120, 200):
+        assert len(header(width)) <= width
+        assert header(width).startswith("TIME")
+        line = report_line(report(), 0, Clock(), width)
+        assert len(line) <= width
+        for heading in ("VICTIM", "ADJ", "REASON", "FREED"):
+            assert heading in header(width)
+    assert header(200) == HEADER
 
 
 def test_what_was_not_measured_is_shown_as_such_and_never_as_0() -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from lmk.console import open_console
 from lmk.proto.record_pb2 import Record
 from lmk.report.client import RecordStream
-from lmk.report.text import HEADER, Clock, describe, kb
+from lmk.report.text import Clock, describe, header, kb
 
 __all__ = ["LiveTable"]
 
@@ -42,7 +42,8 @@ class LiveTable:
         )
 
     def __enter__(self) -> Self:
-        self._console.print(Text(HEADER, style="bold"), soft_wrap=True)
+        line = header(self._console.width)
+        self._console.print(Text(line, style="bold"), soft_wrap=True)
         self._live.start()
         return self
 
@@ -63,7 +64,8 @@ class LiveTable:
         if record.HasField("kill"):
             self._kills += 1
             self._freed_kb += record.kill.freed_kb
-        self._console.print(Text(describe(record, self._clock), style=style), soft_wrap=True)
+        line = describe(record, self._clock, self._console.width)
+        self._console.print(Text(line, style=style), soft_wrap=True)
 
     def tell(self, line: str) -> None:
         """Show what happened to the link."""

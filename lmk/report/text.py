@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,7 +20,17 @@ from lmk.proto.record_pb2 import (
 )
 from lmk.report.client import first_lost
 
-__all__ = ["HEADER", "Clock", "describe", "kb", "ms", "printable", "reason_words", "report_line"]
+__all__ = [
+    "HEADER",
+    "Clock",
+    "describe",
+    "header",
+    "kb",
+    "ms",
+    "printable",
+    "reason_words",
+    "report_line",
+]
 
 _REASONS = {
     Reason.REASON_NOT_RESPONDING: "full stall",
@@ -27,23 +38,47 @@ _REASONS = {
     Reason.REASON_LOW_MEM: "watermark",
     Reason.REASON_PARTIAL_STALL: "some stall",
 }
-#: Name, width, whether it is a number.
+#: Name, width, whether it is a number; where there is no room the highest last number goes first.
 _COLUMNS = (
-    ("TIME", 12, False),
-    ("VICTIM", 28, False),
-    ("PID", 7, True),
-    ("UID", 6, True),
-    ("ADJ", 5, True),
-    ("REASON", 12, False),
-    ("FREED", 8, True),
-    ("SIGNAL", 8, True),
-    ("EXIT", 8, True),
-    ("MEM BACK", 8, True),
-    ("CARRIER", 0, False),
+    ("TIME", 12, False, 0),
+    ("VICTIM", 28, False, 0),
+    ("PID", 7, True, 2),
+    ("UID", 6, True, 3),
+    ("ADJ", 5, True, 0),
+    ("REASON", 12, False, 0),
+    ("FREED", 8, True, 0),
+    ("SIGNAL", 8, True, 1),
+    ("EXIT", 8, True, 4),
+    ("MEM BACK", 8, True, 1),
+    ("CARRIER", 10, False, 5),
 )
-HEADER = "  ".join(
-    name.rjust(width) if number else name.ljust(width) for name, width, number in _COLUMNS
-).rstrip()
+_GAP = 2
+
+
+def header(width: int | None = None) -> str:
+    """The line over :func:`report_line`.
+
+    :param width: of the terminal: columns that it has no room for are left out. None: all.
+    """
+    return _line([name for name, _, _, _ in _COLUMNS], width)
+
+
+def _line(values: Sequence[str], width: int | None) -> str:
+    kept = list(range(len(_COLUMNS)))
+    while width is not None and sum(_COLUMNS[i][1] + _GAP for i in kept) - _GAP > width:
+        worst = max(kept, key=lambda i: _COLUMNS[i][3])
+        if not _COLUMNS[worst][3]:
+            break
+        kept.remove(worst)
+    cells = (
+        values[i].rjust(_COLUMNS[i][1]) if _COLUMNS[i][2] else values[i].ljust(_COLUMNS[i][1])
+        for i in kept
+    )
+    return (" " * _GAP).join(cells).rstrip()
+
+
+#: With all columns, for a file or a pipe.
+HEADER = header()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +101,8 @@ class Clock:
         return f"{datetime.fromtimestamp(wall, UTC).astimezone():%H:%M:%S.%f}"[:12]
 
 
-def report_line(report: KillReport, time_ns: int, clock: Clock) -> str:
-    """A kill report as a line under :data:`HEADER`."""
+def report_line(report: KillReport, time_ns: int, clock: Clock, width: int | None = None) -> str:
+    """A kill report as a line under :func:`header` of the same `width`."""
     victim, times = report.victim, report.times
     name = printable(victim.name or victim.comm)
     carrier = Carrier.Name(report.carrier).removeprefix("CARRIER_").lower()
@@ -90,18 +125,17 @@ def report_line(report: KillReport, time_ns: int, clock: Clock) -> str:
         ms(signalled, times.memory_back_ns if times.HasField("memory_back_ns") else None),
         ", ".join(notes),
     )
-    cells = (
-        value.rjust(width) if number else value.ljust(width)
-        for value, (_name, width, number) in zip(values, _COLUMNS, strict=True)
-    )
-    return "  ".join(cells).rstrip()
+    return _line(values, width)
 
 
-def describe(record: Record, clock: Clock) -> str:
-    """Any record in one line."""
+def describe(record: Record, clock: Clock, width: int | None = None) -> str:
+    """Any record in one line.
+
+    :param width: of the terminal, for kill reports; see :func:`header`.
+    """
     body = record.WhichOneof("body")
     if body == "kill":
-        return report_line(record.kill, record.time_ns, clock)
+        return report_line(record.kill, record.time_ns, clock, width)
     if body == "lost":
         return _lost(record.lost)
     when = clock.time(record.time_ns).ljust(12)
