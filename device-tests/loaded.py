@@ -37,24 +37,50 @@ _FOLDER = "/data/local/tmp/lmk-handlers-test"
 _PINS = "/sys/fs/bpf/lmk-test"
 #: How long anything may take in an emulated guest on a busy machine.
 PATIENCE = timedelta(seconds=60)
+#: As a floor: the reason is off.
+NOBODY = 1001
+_FLOOR_WORDS = (
+    "partial_stall_min",
+    "complete_stall_min",
+    "swap_util_min",
+    "filecache_min",
+    "lowmem_min",
+    "pressure_after_kill_min",
+    "direct_reclaim_min",
+    "perceptible_min",
+    "critical_min",
+)
 
 
 def calm_policy() -> Policy:
     """Never a reason to kill; only the test's own processes could die."""
     policy = load("default")
     policy.only_uids.add(first=FIRST_UID, last=LAST_UID)
-    for reason in (policy.full_stall, policy.low_swap, policy.some_stall, policy.watermark):
-        reason.enabled = False
+    switch_off(policy)
     return policy
+
+
+def switch_off(policy: Policy) -> None:
+    """No reason holds, whatever the device is like."""
+    for group in (
+        policy.stall,
+        policy.swap,
+        policy.thrashing,
+        policy.low_mem,
+        policy.reclaim,
+        policy.floors,
+    ):
+        for member in group.DESCRIPTOR.fields:
+            if member.name.endswith("_score") and member.name.startswith(_FLOOR_WORDS):
+                setattr(group, member.name, NOBODY)
 
 
 def urgent_policy(floor: int = 900) -> Policy:
     """Always a reason to kill, on a device that is at rest: no stall is too little."""
     policy = calm_policy()
     policy.scarcity.available_below_pct = 100
-    policy.some_stall.enabled = True
-    policy.some_stall.stall_ms = 0
-    policy.some_stall.min_oom_score_adj = floor
+    policy.stall.psi_partial_stall_ms = 0
+    policy.stall.partial_stall_min_score = floor
     return policy
 
 

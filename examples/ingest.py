@@ -9,7 +9,7 @@ import csv
 import sys
 
 import lmk
-from lmk.report.text import reason_words
+from lmk.report.signals import reason_words
 
 
 def row(kill: lmk.KillReport) -> list[object]:

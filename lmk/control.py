@@ -41,7 +41,10 @@ _UNPROVEN = (Error.BAD_TOKEN, Error.BAD_REQUEST)
 
 @dataclass(frozen=True, slots=True)
 class SessionFile:
-    """What a session file says that a host needs."""
+    """What a session file says that a host needs.
+
+    :ivar holder: who attached: ``USER@HOST``.
+    """
 
     directory: str
     record_socket: str
@@ -52,6 +55,7 @@ class SessionFile:
     run: int
     agent_pid: int
     kill_path: str
+    holder: str = ""
 
 
 def parse_session_file(text: str, directory: str) -> SessionFile:
@@ -73,6 +77,7 @@ def parse_session_file(text: str, directory: str) -> SessionFile:
             run=int(values["run"]),
             agent_pid=int(values["agent_pid"]),
             kill_path=values.get("kill_path", ""),
+            holder=values.get("holder", ""),
         )
     except (KeyError, ValueError) as error:
         raise ProtocolError(
@@ -140,7 +145,8 @@ def request(
     """Send one request on a control connection of its own and return the reply.
 
     :raises lmk.errors.TransientError: the device is away, nobody listens, no reply in time.
-    :raises lmk.errors.UsageError: the agent refuses the policy, and says why.
+    :raises lmk.errors.UsageError: the agent refuses the policy, or what it does not allow, and
+        says why.
     :raises lmk.errors.ProtocolError: it refuses the token, does not know it itself, or answers
         nonsense.
     """
@@ -154,6 +160,8 @@ def request(
         said = reply.error.message
         if reply.error.code == Error.BAD_POLICY:
             raise UsageError(f"{device.serial}: the agent refuses the policy: {said}")
+        if reply.error.code == Error.REFUSED:
+            raise UsageError(f"{device.serial}: the agent refuses: {said}")
         raise ProtocolError(
             f"{device.serial}: the agent refuses the request: "
             f"{Error.Code.Name(reply.error.code)} {said}".rstrip(),

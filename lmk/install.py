@@ -225,18 +225,21 @@ def examine(root: Root, facts: Facts, bundle: Bundle, task: Task) -> Probe:
 
 
 def start_agent(
-    root: Root, facts: Facts, build_id: str, policy: Policy, lease_ms: int
+    root: Root, facts: Facts, build_id: str, policy: Policy, lease_ms: int, holder: str
 ) -> SessionFile:
     """Start agent, guardian and handlers; returns the session once the sockets listen.
 
     :param lease_ms: 0: no lease.
+    :param holder: who attaches, for others to be told: letters, digits and ``._:#@-``.
+    :raises lmk.errors.UsageError: somebody else was faster; says who.
     :raises lmk.errors.UnsupportedError: the kernel refuses the handlers, or has no kill path.
     """
     directory = facts.directory
     command = (
         f"umask 077; cat > {directory}/policy.pb && {directory}/lmk-agent start "
         f"--dir {directory} --build-id {build_id} --policy {directory}/policy.pb "
-        f"--lease-ms {lease_ms} --device-name {facts.name or 'unknown'} >/dev/null && "
+        f"--lease-ms {lease_ms} --device-name {facts.name or 'unknown'} "
+        f"--holder {holder} >/dev/null && "
         f"cat {directory}/session"
     )
     result = root.run(command, timeout=_START_TIMEOUT, stdin=policy.SerializeToString())

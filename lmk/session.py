@@ -15,6 +15,9 @@ has asked for anything for the length of the lease.
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
+import platform
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +48,9 @@ from lmk.proto.control_pb2 import (
     ControlReply,
     ControlRequest,
     GetStatus,
+    KillAnswer,
     RenewLease,
+    RequestKill,
     SetPolicy,
     Status,
 )
@@ -147,6 +152,23 @@ class Session:
         """
         wanted = policy if isinstance(policy, Policy) else load(policy)
         self._request(ControlRequest(set_policy=SetPolicy(policy=wanted)))
+
+    def request_kill(self, floor: int, *, reason: int = 0) -> KillAnswer:
+        """Ask for one kill now, whatever the policy's limits say, as Android's vendor hooks do.
+
+        Never-kill rules, dry run, a kill under way and the budget hold as ever; the report comes
+        over the record stream, with reason 1000 + `reason`.
+
+        :param floor: nobody below this oom_score_adj may die, -1000..1000.
+        :param reason: the caller's own, 0..999.
+        :raises lmk.errors.UsageError: one of them is outside its range.
+        """
+        if not 0 <= reason <= 999:
+            raise UsageError(f"the reason of a requested kill is 0..999, not {reason}")
+        if not -1000 <= floor <= 1000:
+            raise UsageError(f"the floor of a requested kill is -1000..1000, not {floor}")
+        wanted = RequestKill(vendor_reason=reason, min_oom_score_adj=floor)
+        return self._request(ControlRequest(request_kill=wanted)).kill_answer
 
     def renew(self, lease: timedelta | None = None) -> None:
         """Begin the lease anew, with another length if `lease` says so."""
@@ -252,6 +274,7 @@ def attach(
     bundle: Bundle | str | Path | None = None,
     lease: timedelta | None = LEASE,
     dry_run: bool | None = None,
+    take_over: bool = False,
 ) -> Session:
     """Have handlers and agent run on `device` under `policy`, and return once it said Hello.
 
@@ -262,7 +285,9 @@ def attach(
     :param bundle: what to run; default: built from the sources for the device's ABI.
     :param lease: None: until detach or reboot.
     :param dry_run: decide and report, but kill nobody; default: as the policy says.
-    :raises lmk.errors.UsageError: no root, a wrong policy, a missing compiler.
+    :param take_over: also from somebody else who holds the device.
+    :raises lmk.errors.UsageError: no root, a wrong policy, a missing compiler; somebody else holds
+        the device, and who.
     :raises lmk.errors.UnsupportedError: no BTF, no kill path, or the kernel refuses the
         handlers (verifier log in ``detail``).
     :raises lmk.errors.TransientError: the link broke.
@@ -276,17 +301,23 @@ def attach(
         task.step("look at the device")
         root, facts = gather_as_root(device)
         facts.require_btf()
+        held_by_another = _is_held_by_another(facts)
+        if held_by_another and not take_over:
+            raise UsageError(_held(facts), serial=device.serial)
         files = _bundle_for(facts, bundle)
         build_id = files.build_id(facts.abi)
         task.done(f"{facts.abi}, root by {root.via}")
-        if facts.session is not None:
+        if held_by_another:
+            task.step("detach what is there")
+            detach(device, root=root)
+        elif facts.session is not None:
             taken = _take_over(root, facts.session, build_id, wanted, lease_ms, task)
             if taken is not None:
                 return taken
         install(root, facts, files, task)
         task.step("start the agent")
         try:
-            file = start_agent(root, facts, build_id, wanted, lease_ms)
+            file = start_agent(root, facts, build_id, wanted, lease_ms, holder())
             session = Session(root, file, build_id, detach_at_exit=True)
         except (KeyboardInterrupt, TransientError):
             # What goes on over there by itself must not end up as a session nobody asked for.
@@ -294,6 +325,15 @@ def attach(
             raise
         task.done(f"kill path {file.kill_path}")
     return session
+
+
+def holder() -> str:
+    """Who this process attaches devices for: ``USER@HOST``, or what ``$LMK_HOLDER`` says."""
+    try:
+        name = os.environ.get("LMK_HOLDER") or f"{getpass.getuser()}@{platform.node()}"
+    except (KeyError, OSError):  # a uid without a name
+        name = f"{os.getuid()}@{platform.node()}"
+    return re.sub(r"[^A-Za-z0-9._:#@-]+", "-", name)[:63]
 
 
 def connect_session(device: Device, *, bundle: Bundle | None = None) -> Session:
@@ -359,6 +399,22 @@ def parse_position(text: str) -> Position:
     if match is None:
         raise UsageError(f"{text!r} is not a place in a stream: SEQ, RUN:SEQ or start")
     return Position(run=int(match[1] or 0), seq=int(match[2]))
+
+
+def _is_held_by_another(facts: Facts) -> bool:
+    """A session that lives, and not by the same person on the same host."""
+    session = facts.session
+    return (
+        session is not None and facts.served and bool(session.holder) and session.holder != holder()
+    )
+
+
+def _held(facts: Facts) -> str:
+    assert facts.session is not None
+    return (
+        f"{facts.serial} is held by {facts.session.holder} (agent pid {facts.session.agent_pid}); "
+        "`lmk detach` gives it back, `lmk attach --take-over` takes it"
+    )
 
 
 def _dead(device: Device) -> str:

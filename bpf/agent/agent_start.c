@@ -107,6 +107,7 @@ static int open_session(struct agent *agent)
 	if (error)
 		return error;
 	snprintf(session->build_id, sizeof(session->build_id), "%s", agent->shared->build_id);
+	snprintf(session->holder, sizeof(session->holder), "%s", agent->shared->holder);
 	session->run = agent->spool.run;
 	session->kill_path = agent->shared->kill_path;
 	session->agent_pid = getpid();

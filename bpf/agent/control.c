@@ -11,6 +11,7 @@
 #include "policy_check.h"
 #include "socket.h"
 #include "status.h"
+#include "swap.h"
 
 /* One request at a time, on one thread. */
 static lmk_v1_ControlRequest request;
@@ -80,6 +81,41 @@ static void set_policy(struct agent *agent, const lmk_v1_SetPolicy *body)
 	done_reply();
 }
 
+static void request_kill(struct agent *agent, const lmk_v1_RequestKill *body)
+{
+	struct lmk_call call = {.op = LMK_OP_VENDOR,
+				.vendor_reason = body->vendor_reason,
+				.vendor_floor = body->min_oom_score_adj};
+	int error;
+
+	if (!agent->decider) {
+		error_reply(lmk_v1_Error_Code_BAD_REQUEST, "no handlers are attached");
+		return;
+	}
+	if (body->vendor_reason > 999 || body->min_oom_score_adj < -1000 ||
+	    body->min_oom_score_adj > 1000) {
+		error_reply(lmk_v1_Error_Code_BAD_REQUEST,
+			    "vendor_reason is 0..999, min_oom_score_adj -1000..1000");
+		return;
+	}
+	if (body->min_oom_score_adj < 0 && !agent->policy.allow_negative_floor) {
+		error_reply(lmk_v1_Error_Code_REFUSED,
+			    "min_oom_score_adj below 0 without allow_negative_floor");
+		return;
+	}
+	swap_fill(&call);
+	error = bpf_run(agent->pins.call, &call);
+	if (error) {
+		error_reply(lmk_v1_Error_Code_INTERNAL, strerror(-error));
+		return;
+	}
+	reply.which_body = lmk_v1_ControlReply_kill_answer_tag;
+	snprintf(reply.body.kill_answer.outcome, sizeof(reply.body.kill_answer.outcome), "%s",
+		 status_outcome(call.outcome));
+	reply.body.kill_answer.kill_id = call.kill_id;
+	reply.body.kill_answer.victim_pid = call.victim_pid;
+}
+
 void control_request(struct agent *agent, struct client *client, const __u8 *bytes, size_t length)
 {
 	pb_istream_t stream = pb_istream_from_buffer(bytes, length);
@@ -116,6 +152,9 @@ void control_request(struct agent *agent, struct client *client, const __u8 *byt
 	case lmk_v1_ControlRequest_renew_lease_tag:
 		lease_renew(agent->shared, request.body.renew_lease.lease_ms);
 		done_reply();
+		break;
+	case lmk_v1_ControlRequest_request_kill_tag:
+		request_kill(agent, &request.body.request_kill);
 		break;
 	case lmk_v1_ControlRequest_detach_tag:
 		agent_say(agent, lmk_v1_Lifecycle_Kind_DETACHED, &client->peer, "asked for");

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -16,6 +15,7 @@
 #include "exit_code.h"
 #include "follow.h"
 #include "ring.h"
+#include "swap.h"
 
 /* Measured: the deepest path (a report being followed) uses under 8 KiB; locked, so small. */
 #define STACK_BYTES (64 * 1024)
@@ -84,13 +84,10 @@ static bool take_event(const void *data, size_t size, void *context)
 static void decide(struct decider *self)
 {
 	struct lmk_call call = {0};
-	struct sysinfo info;
 	int error;
 
-	if (!sysinfo(&info)) {
-		call.swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
-		call.swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
-	}
+	swap_measure();
+	swap_fill(&call);
 	error = bpf_run(self->pins->call, &call);
 	self->decisions++;
 	self->next_run_ns = 0;

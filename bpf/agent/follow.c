@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -12,6 +11,7 @@
 #include "exit_code.h"
 #include "names.h"
 #include "policy/rank.h"
+#include "swap.h"
 
 /* process_mrelease(2) said EAGAIN (its mmap lock is taken), or EINVAL (a sharer lives on). */
 #define RELEASE_RETRY_NS (5 * NSEC_PER_MSEC)
@@ -34,23 +34,13 @@ static void finish(struct follower *follower, __u32 index)
 	follower->done(follower->context);
 }
 
-static void add_swap(struct lmk_call *call)
-{
-	struct sysinfo info;
-
-	if (sysinfo(&info))
-		return;
-	call->swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
-	call->swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
-}
-
 /* The whole system now, for `after`. False: another CPU is deciding, and goes on doing so. */
 static bool sample_now(struct follower *follower, struct kill *kill)
 {
 	for (int i = 0; i < SAMPLE_TRIES; i++) {
 		struct lmk_call call = {.op = LMK_OP_STATUS};
 
-		add_swap(&call);
+		swap_fill(&call);
 		if (bpf_run(follower->pins->call, &call))
 			return false;
 		if (call.result == -EBUSY)

@@ -21,7 +21,8 @@
 static const char usage[] =
 	"usage: lmk-agent start --dir DIR --policy FILE [--object FILE] [--loader FILE]\n"
 	"                 [--lease-ms N | --no-lease] [--spool-limit-kb N] [--build-id ID]\n"
-	"                 [--device-name NAME]      load handlers, start agent and guardian\n"
+	"                 [--device-name NAME] [--holder WHO]\n"
+	"                                           load handlers, start agent and guardian\n"
 	"       lmk-agent serve --dir DIR [...]     the same without handlers: serve the spool\n"
 	"       lmk-agent stop --dir DIR            give the device back, also after a crash\n"
 	"       lmk-agent status --dir DIR          ask the running agent\n"
@@ -54,8 +55,8 @@ static void check_word(const char *option, const char *text, size_t most)
 {
 	if (strlen(text) > most || text[strspn(text, "abcdefghijklmnopqrstuvwxyz"
 						     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-						     "0123456789._:#-")])
-		fail(EXIT_USAGE, "%s: at most %zu letters, digits and ._:#-", option, most);
+						     "0123456789._:#@-")])
+		fail(EXIT_USAGE, "%s: at most %zu letters, digits and ._:#@-", option, most);
 }
 
 static void parse_value(struct options *options, const char *name, const char *value)
@@ -76,6 +77,9 @@ static void parse_value(struct options *options, const char *name, const char *v
 	} else if (!strcmp(name, "--device-name")) {
 		check_word(name, value, 63);
 		start->device_name = value;
+	} else if (!strcmp(name, "--holder")) {
+		check_word(name, value, HOLDER_BYTES - 1);
+		start->holder = value;
 	} else if (!strcmp(name, "--lease-ms")) {
 		start->lease_ms = number(name, value, 0, LEASE_MS_MAX);
 	} else if (!strcmp(name, "--spool-limit-kb")) {
@@ -160,6 +164,7 @@ int main(int count, char **words)
 	struct options options = {
 		.start = {.build_id = "unknown",
 			  .device_name = "",
+			  .holder = "",
 			  .lease_ms = 15 * 60 * 1000,
 			  .spool_limit_kb = SPOOL_LIMIT_KB},
 	};

@@ -37,17 +37,6 @@ static bool floor_ok(const struct check *check, const char *field, bool has, int
 	return true;
 }
 
-static bool stall_ok(const struct check *check, const char *field, bool has,
-		     const lmk_v1_StallReason *stall)
-{
-	if (!has || !stall->has_enabled)
-		return complain(check, field, "missing");
-	if (!within(check, field, stall->has_window_ms, stall->window_ms, 50, 10000) ||
-	    !within(check, field, stall->has_stall_ms, stall->stall_ms, 1, stall->window_ms))
-		return false;
-	return floor_ok(check, field, stall->has_min_oom_score_adj, stall->min_oom_score_adj);
-}
-
 static bool ranges_ok(const struct check *check, const char *field, const lmk_v1_UidRange *ranges,
 		      pb_size_t count)
 {
@@ -60,10 +49,8 @@ static bool ranges_ok(const struct check *check, const char *field, const lmk_v1
 	return true;
 }
 
-static bool timing_ok(const struct check *check, bool has, const lmk_v1_Timing *timing)
+static bool timing_ok(const struct check *check, const lmk_v1_Timing *timing)
 {
-	if (!has)
-		return complain(check, "timing", "missing");
 	return within(check, "timing.pressure_interval_ms", timing->has_pressure_interval_ms,
 		      timing->pressure_interval_ms, 1, 1000) &&
 	       within(check, "timing.idle_interval_ms", timing->has_idle_interval_ms,
@@ -71,41 +58,133 @@ static bool timing_ok(const struct check *check, bool has, const lmk_v1_Timing *
 	       within(check, "timing.fill_rate_mb_per_s", timing->has_fill_rate_mb_per_s,
 		      timing->fill_rate_mb_per_s, 1, 1000000) &&
 	       within(check, "timing.kill_timeout_ms", timing->has_kill_timeout_ms,
-		      timing->kill_timeout_ms, 1, 60000) &&
+		      timing->kill_timeout_ms, 0, 60000) &&
 	       within(check, "timing.retry_ms", timing->has_retry_ms, timing->retry_ms, 1,
-		      timing->kill_timeout_ms);
+		      timing->kill_timeout_ms ? timing->kill_timeout_ms : 60000) &&
+	       within(check, "timing.evaluate", timing->has_evaluate, timing->evaluate, 1, 2) &&
+	       within(check, "timing.poll_short_ms", timing->has_poll_short_ms,
+		      timing->poll_short_ms, 1, 10000) &&
+	       within(check, "timing.poll_long_ms", timing->has_poll_long_ms, timing->poll_long_ms,
+		      timing->poll_short_ms, 10000) &&
+	       within(check, "timing.early_out", timing->has_early_out, timing->early_out, 0, 1);
 }
 
+static bool stall_ok(const struct check *check, const lmk_v1_Stall *stall)
+{
+	return within(check, "stall.psi_window_size_ms", stall->has_psi_window_size_ms,
+		      stall->psi_window_size_ms, 50, 10000) &&
+	       within(check, "stall.psi_partial_stall_ms", stall->has_psi_partial_stall_ms,
+		      stall->psi_partial_stall_ms, 1, stall->psi_window_size_ms) &&
+	       within(check, "stall.psi_complete_stall_ms", stall->has_psi_complete_stall_ms,
+		      stall->psi_complete_stall_ms, 1, stall->psi_window_size_ms) &&
+	       floor_ok(check, "stall.partial_stall_min_score", stall->has_partial_stall_min_score,
+			stall->partial_stall_min_score) &&
+	       floor_ok(check, "stall.complete_stall_min_score",
+			stall->has_complete_stall_min_score, stall->complete_stall_min_score) &&
+	       within(check, "stall.stall_limit_critical_pct", stall->has_stall_limit_critical_pct,
+		      stall->stall_limit_critical_pct, 0, 100) &&
+	       within(check, "stall.foreground_up_to_score", stall->has_foreground_up_to_score,
+		      stall->foreground_up_to_score, -1000, 1000) &&
+	       within(check, "stall.foreground_weight_pct", stall->has_foreground_weight_pct,
+		      stall->foreground_weight_pct, 0, 1000) &&
+	       within(check, "stall.background_weight_pct", stall->has_background_weight_pct,
+		      stall->background_weight_pct, 0, 1000);
+}
+
+static bool swap_ok(const struct check *check, const lmk_v1_Swap *swap)
+{
+	return within(check, "swap.swap_free_low_percentage", swap->has_swap_free_low_percentage,
+		      swap->swap_free_low_percentage, 0, 100) &&
+	       within(check, "swap.no_swap_is_low", swap->has_no_swap_is_low, swap->no_swap_is_low,
+		      0, 1) &&
+	       within(check, "swap.low_swap_level", swap->has_low_swap_level, swap->low_swap_level,
+		      1, 3) &&
+	       within(check, "swap.swap_util_max_pct", swap->has_swap_util_max_pct,
+		      swap->swap_util_max_pct, 0, 100) &&
+	       floor_ok(check, "swap.swap_util_min_score", swap->has_swap_util_min_score,
+			swap->swap_util_min_score) &&
+	       within(check, "swap.swap_compression_ratio_div",
+		      swap->has_swap_compression_ratio_div, swap->swap_compression_ratio_div, 1,
+		      1000000) &&
+	       within(check, "swap.swap_compression_ratio", swap->has_swap_compression_ratio,
+		      swap->swap_compression_ratio, 0, 1000000) &&
+	       within(check, "swap.measure_compression", swap->has_measure_compression,
+		      swap->measure_compression, 0, 1);
+}
+
+static bool thrashing_ok(const struct check *check, const lmk_v1_Thrashing *thrashing)
+{
+	return within(check, "thrashing.thrashing_limit_pct", thrashing->has_thrashing_limit_pct,
+		      thrashing->thrashing_limit_pct, 0, 1000000) &&
+	       within(check, "thrashing.thrashing_limit_decay_pct",
+		      thrashing->has_thrashing_limit_decay_pct,
+		      thrashing->thrashing_limit_decay_pct, 0, 100) &&
+	       within(check, "thrashing.thrashing_limit_critical_pct",
+		      thrashing->has_thrashing_limit_critical_pct,
+		      thrashing->thrashing_limit_critical_pct, thrashing->thrashing_limit_pct,
+		      1000000) &&
+	       within(check, "thrashing.count_anon_refaults", thrashing->has_count_anon_refaults,
+		      thrashing->count_anon_refaults, 0, 1) &&
+	       within(check, "thrashing.filecache_min_kb", thrashing->has_filecache_min_kb,
+		      thrashing->filecache_min_kb, 0, 0xffffffffLL) &&
+	       floor_ok(check, "thrashing.filecache_min_score", thrashing->has_filecache_min_score,
+			thrashing->filecache_min_score);
+}
+
+static bool low_mem_ok(const struct check *check, const lmk_v1_LowMem *low_mem)
+{
+	return floor_ok(check, "low_mem.lowmem_min_oom_score", low_mem->has_lowmem_min_oom_score,
+			low_mem->lowmem_min_oom_score) &&
+	       within(check, "low_mem.level", low_mem->has_level, low_mem->level, 1, 3) &&
+	       within(check, "low_mem.watermark_per_zone", low_mem->has_watermark_per_zone,
+		      low_mem->watermark_per_zone, 0, 1) &&
+	       within(check, "low_mem.relaxed_available_memory",
+		      low_mem->has_relaxed_available_memory, low_mem->relaxed_available_memory, 0,
+		      1) &&
+	       floor_ok(check, "low_mem.pressure_after_kill_min_score",
+			low_mem->has_pressure_after_kill_min_score,
+			low_mem->pressure_after_kill_min_score);
+}
+
+static bool rest_ok(const struct check *check, const lmk_v1_Policy *policy)
+{
+	const lmk_v1_Reclaim *reclaim = &policy->reclaim;
+	const lmk_v1_Floors *floors = &policy->floors;
+	const lmk_v1_Kills *kills = &policy->kills;
+
+	return within(check, "scarcity.available_below_pct",
+		      policy->scarcity.has_available_below_pct,
+		      policy->scarcity.available_below_pct, 0, 100) &&
+	       within(check, "reclaim.direct_reclaim_threshold_ms",
+		      reclaim->has_direct_reclaim_threshold_ms,
+		      reclaim->direct_reclaim_threshold_ms, 0, 0xffffffffLL) &&
+	       floor_ok(check, "reclaim.direct_reclaim_min_score",
+			reclaim->has_direct_reclaim_min_score, reclaim->direct_reclaim_min_score) &&
+	       floor_ok(check, "floors.perceptible_min_score", floors->has_perceptible_min_score,
+			floors->perceptible_min_score) &&
+	       floor_ok(check, "floors.critical_min_score", floors->has_critical_min_score,
+			floors->critical_min_score) &&
+	       within(check, "kills.wait_for_memory", kills->has_wait_for_memory,
+		      kills->wait_for_memory, 0, 1) &&
+	       within(check, "kills.max_per_minute", kills->has_max_per_minute,
+		      kills->max_per_minute, 0, 6000) &&
+	       within(check, "kills.order", kills->has_order, kills->order, 1, 3) &&
+	       within(check, "kills.largest_rss_up_to_score", kills->has_largest_rss_up_to_score,
+		      kills->largest_rss_up_to_score, -1000, 1000) &&
+	       ranges_ok(check, "only_uids", policy->only_uids, policy->only_uids_count) &&
+	       ranges_ok(check, "protected_uids", policy->protected_uids,
+			 policy->protected_uids_count);
+}
+
+/* A group that is absent has no field that is there: its first check says which. */
 bool policy_check(const lmk_v1_Policy *policy, char *why, size_t why_size)
 {
 	struct check check = {
 		.why = why, .size = why_size, .allow_negative = policy->allow_negative_floor};
-	const lmk_v1_SwapReason *low_swap = &policy->low_swap;
-	const lmk_v1_WatermarkReason *watermark = &policy->watermark;
 
-	if (!timing_ok(&check, policy->has_timing, &policy->timing) ||
-	    !within(&check, "scarcity.available_below_pct",
-		    policy->has_scarcity && policy->scarcity.has_available_below_pct,
-		    policy->scarcity.available_below_pct, 0, 100) ||
-	    !stall_ok(&check, "full_stall", policy->has_full_stall, &policy->full_stall) ||
-	    !stall_ok(&check, "some_stall", policy->has_some_stall, &policy->some_stall))
-		return false;
-	if (!policy->has_low_swap || !low_swap->has_enabled)
-		return complain(&check, "low_swap", "missing");
-	if (!within(&check, "low_swap.level", low_swap->has_level, low_swap->level, 1, 3) ||
-	    !within(&check, "low_swap.swap_free_low_pct", low_swap->has_swap_free_low_pct,
-		    low_swap->swap_free_low_pct, 0, 100) ||
-	    !floor_ok(&check, "low_swap.min_oom_score_adj", low_swap->has_min_oom_score_adj,
-		      low_swap->min_oom_score_adj))
-		return false;
-	if (!policy->has_watermark || !watermark->has_enabled)
-		return complain(&check, "watermark", "missing");
-	return within(&check, "watermark.level", watermark->has_level, watermark->level, 1, 3) &&
-	       floor_ok(&check, "watermark.min_oom_score_adj", watermark->has_min_oom_score_adj,
-			watermark->min_oom_score_adj) &&
-	       ranges_ok(&check, "only_uids", policy->only_uids, policy->only_uids_count) &&
-	       ranges_ok(&check, "protected_uids", policy->protected_uids,
-			 policy->protected_uids_count);
+	return timing_ok(&check, &policy->timing) && stall_ok(&check, &policy->stall) &&
+	       swap_ok(&check, &policy->swap) && thrashing_ok(&check, &policy->thrashing) &&
+	       low_mem_ok(&check, &policy->low_mem) && rest_ok(&check, policy);
 }
 
 bool policy_decode(const void *bytes, size_t length, lmk_v1_Policy *policy, char *why,

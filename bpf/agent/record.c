@@ -98,6 +98,19 @@ void record_sample(lmk_v1_Sample *out, const struct lmk_sample *sample)
 		sample->known & LMK_KNOWN_REFAULTS;
 	out->workingset_refault_file = sample->refault_file;
 	out->workingset_refault_anon = sample->refault_anon;
+	out->cma_free_kb = sample->cma_free_kb;
+	out->inactive_file_kb = sample->inactive_file_kb;
+	out->dirty_kb = sample->dirty_kb;
+	out->anon_lru_kb = sample->anon_lru_kb;
+	out->has_reclaim_foreground_us = out->has_reclaim_background_us =
+		out->has_reclaim_longest_us = sample->known & LMK_KNOWN_RECLAIM;
+	out->reclaim_foreground_us = sample->reclaim_foreground_us;
+	out->reclaim_background_us = sample->reclaim_background_us;
+	out->reclaim_longest_us = sample->reclaim_longest_us;
+	out->has_psi_full_avg10_pct100 = sample->known & LMK_KNOWN_PSI;
+	out->psi_full_avg10_pct100 = sample->full_avg10_pct100;
+	out->has_compression_pct = sample->known & LMK_KNOWN_COMPRESSION;
+	out->compression_pct = sample->compression_pct;
 }
 
 void record_process(lmk_v1_Process *out, const struct lmk_process *process, const char *name)
@@ -125,34 +138,46 @@ void record_process(lmk_v1_Process *out, const struct lmk_process *process, cons
 	out->major_faults = process->maj_flt;
 }
 
-pb_size_t record_signals(lmk_v1_Signal out[5], const struct lmk_sample *sample,
+static void add_signal(lmk_v1_Signal *out, pb_size_t *count, lmk_v1_Signal_Kind kind, __u64 value,
+		       __u64 limit, __u32 breached)
+{
+	out[(*count)++] = (lmk_v1_Signal){
+		.kind = kind, .value = value, .limit = limit, .breached = breached != 0};
+}
+
+pb_size_t record_signals(lmk_v1_Signal out[RECORD_SIGNALS], const struct lmk_sample *sample,
 			 const struct lmk_verdict *verdict)
 {
+	__u32 breached = verdict->breached;
 	pb_size_t count = 0;
 
-	out[count++] = (lmk_v1_Signal){.kind = lmk_v1_Signal_Kind_FREE_KB,
-				       .value = sample->free_kb,
-				       .limit = verdict->free_limit_kb,
-				       .breached = verdict->breached & LMK_SIGNAL_FREE};
-	out[count++] = (lmk_v1_Signal){.kind = lmk_v1_Signal_Kind_AVAILABLE_KB,
-				       .value = lmk_available_kb(sample),
-				       .limit = verdict->available_limit_kb,
-				       .breached = verdict->breached & LMK_SIGNAL_AVAILABLE};
+	add_signal(out, &count, lmk_v1_Signal_Kind_FREE_KB, verdict->free_kb,
+		   verdict->free_limit_kb, breached & LMK_SIGNAL_FREE);
+	add_signal(out, &count, lmk_v1_Signal_Kind_AVAILABLE_KB, lmk_available_kb(sample),
+		   verdict->available_limit_kb, breached & LMK_SIGNAL_AVAILABLE);
 	if (sample->known & LMK_KNOWN_SWAP)
-		out[count++] = (lmk_v1_Signal){.kind = lmk_v1_Signal_Kind_SWAP_FREE_KB,
-					       .value = sample->swap_free_kb,
-					       .limit = verdict->swap_limit_kb,
-					       .breached = verdict->breached & LMK_SIGNAL_SWAP};
+		add_signal(out, &count, lmk_v1_Signal_Kind_SWAP_FREE_KB, verdict->swap_free_kb,
+			   verdict->swap_limit_kb, breached & LMK_SIGNAL_SWAP);
 	if (sample->known & LMK_KNOWN_PSI) {
-		out[count++] = (lmk_v1_Signal){.kind = lmk_v1_Signal_Kind_SOME_STALL_US,
-					       .value = sample->psi_some_window_us,
-					       .limit = verdict->some_limit_us,
-					       .breached = verdict->breached & LMK_SIGNAL_SOME};
-		out[count++] = (lmk_v1_Signal){.kind = lmk_v1_Signal_Kind_FULL_STALL_US,
-					       .value = sample->psi_full_window_us,
-					       .limit = verdict->full_limit_us,
-					       .breached = verdict->breached & LMK_SIGNAL_FULL};
+		add_signal(out, &count, lmk_v1_Signal_Kind_SOME_STALL_US, verdict->some_us,
+			   verdict->some_limit_us, breached & LMK_SIGNAL_SOME);
+		add_signal(out, &count, lmk_v1_Signal_Kind_FULL_STALL_US,
+			   sample->psi_full_window_us, verdict->full_limit_us,
+			   breached & LMK_SIGNAL_FULL);
 	}
+	if (sample->known & LMK_KNOWN_REFAULTS)
+		add_signal(out, &count, lmk_v1_Signal_Kind_THRASHING_PCT, verdict->thrashing_pct,
+			   verdict->thrashing_limit_pct, breached & LMK_SIGNAL_THRASHING);
+	if (verdict->swap_util_limit_pct < 100)
+		add_signal(out, &count, lmk_v1_Signal_Kind_SWAP_UTIL_PCT, verdict->swap_util_pct,
+			   verdict->swap_util_limit_pct, breached & LMK_SIGNAL_SWAP_UTIL);
+	if (sample->known & LMK_KNOWN_RECLAIM && verdict->reclaim_limit_us)
+		add_signal(out, &count, lmk_v1_Signal_Kind_DIRECT_RECLAIM_US,
+			   sample->reclaim_longest_us, verdict->reclaim_limit_us,
+			   breached & LMK_SIGNAL_RECLAIM);
+	if (verdict->filecache_limit_kb)
+		add_signal(out, &count, lmk_v1_Signal_Kind_FILE_CACHE_KB, sample->file_kb,
+			   verdict->filecache_limit_kb, breached & LMK_SIGNAL_FILECACHE);
 	return count;
 }
 
@@ -232,6 +257,10 @@ size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill)
 	report->has_mrelease_result = kill->mrelease_begin_ns != 0;
 	report->mrelease_result = kill->mrelease_result;
 	report->agent_absent = kill->agent_absent;
+	report->has_thrashing_pct = report->has_max_thrashing_pct =
+		event->sample.known & LMK_KNOWN_REFAULTS;
+	report->thrashing_pct = event->verdict.thrashing_pct;
+	report->max_thrashing_pct = event->verdict.thrashing_max_pct;
 	return encode(out);
 }
 

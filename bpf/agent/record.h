@@ -35,7 +35,8 @@ size_t record_frame(__u8 *out, const __u8 *payload, size_t length);
 void record_sample(lmk_v1_Sample *out, const struct lmk_sample *sample);
 void record_process(lmk_v1_Process *out, const struct lmk_process *process, const char *name);
 /* Every signal that was measured, beside its limit. Returns how many. */
-pb_size_t record_signals(lmk_v1_Signal out[5], const struct lmk_sample *sample,
+#define RECORD_SIGNALS 9
+pb_size_t record_signals(lmk_v1_Signal out[RECORD_SIGNALS], const struct lmk_sample *sample,
 			 const struct lmk_verdict *verdict);
 
 #endif

@@ -63,12 +63,13 @@ int session_write(const char *dir, const struct session *session)
 	length = snprintf(text, sizeof(text),
 			  "record_socket=%s\ncontrol_socket=%s\ntoken=%s\nbuild_id=%s\nboot_id=%s\n"
 			  "run=%u\nagent_pid=%d\nagent_start_ticks=%llu\nguardian_pid=%d\n"
-			  "guardian_start_ticks=%llu\nagent_restarts=%u\nkill_path=%s\n",
+			  "guardian_start_ticks=%llu\nagent_restarts=%u\nkill_path=%s\n"
+			  "holder=%s\n",
 			  session->record_socket, session->control_socket, token, session->build_id,
 			  session->boot_id, session->run, session->agent_pid,
 			  session->agent_start_ticks, session->guardian_pid,
 			  session->guardian_start_ticks, session->agent_restarts,
-			  kill_path_name(session->kill_path));
+			  kill_path_name(session->kill_path), session->holder);
 	snprintf(path, sizeof(path), "%s/session", dir);
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -94,6 +95,8 @@ static void take_field(struct session *session, const char *key, const char *val
 		snprintf(session->build_id, sizeof(session->build_id), "%s", value);
 	else if (!strcmp(key, "boot_id"))
 		snprintf(session->boot_id, sizeof(session->boot_id), "%s", value);
+	else if (!strcmp(key, "holder"))
+		snprintf(session->holder, sizeof(session->holder), "%s", value);
 	else if (!strcmp(key, "run"))
 		session->run = (__u32)strtoul(value, NULL, 10);
 	else if (!strcmp(key, "agent_pid"))

@@ -10,8 +10,9 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-#define TOKEN_BYTES 16
-#define SOCKET_NAME 40 /* bytes, NUL included */
+#define TOKEN_BYTES  16
+#define SOCKET_NAME  40 /* bytes, NUL included */
+#define HOLDER_BYTES 64
 
 struct session {
 	char record_socket[SOCKET_NAME]; /* abstract: without the leading NUL byte */
@@ -19,6 +20,7 @@ struct session {
 	__u8 token[TOKEN_BYTES];
 	char build_id[72];
 	char boot_id[40];
+	char holder[HOLDER_BYTES]; /* who attached: USER@HOST, or empty */
 	__u32 run;
 	__s32 agent_pid;
 	__u64 agent_start_ticks;

@@ -37,6 +37,7 @@ struct shared {
 	char dir[128];
 	char build_id[72];
 	char device_name[64];	  /* as the host calls it; empty: the host name */
+	char holder[64];	  /* who attached */
 	char self_test_text[128]; /* what the start-up self-test found */
 	__u32 with_handlers;	  /* 0: only serves the spool */
 	__u32 spool_limit_kb;

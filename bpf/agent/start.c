@@ -100,19 +100,39 @@ static int find_agent(pid_t pid, void *context)
 	return 1;
 }
 
+/* Whoever holds the lock has written who it is into the file. */
+static void read_holder(const char *dir, char holder[HOLDER_BYTES])
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	if (read_small_file(path, holder, HOLDER_BYTES) <= 0)
+		snprintf(holder, HOLDER_BYTES, "somebody unknown");
+}
+
+static void write_holder(int lock, const char *holder)
+{
+	if (ftruncate(lock, 0) || pwrite(lock, holder, strlen(holder), 0) < 0)
+		fail(EXIT_USAGE, "the lock of the directory cannot be written: %s",
+		     strerror(errno));
+}
+
 static void refuse_second(const char *dir)
 {
+	char holder[HOLDER_BYTES];
 	struct session session;
 	int pid = 0;
 
+	read_holder(dir, holder);
 	if (!session_read(dir, &session))
 		fail(EXIT_USAGE,
-		     "already running in %s: agent pid %d, guardian pid %d, build %.16s", dir,
-		     session.agent_pid, session.guardian_pid, session.build_id);
+		     "held by %s: already running in %s: agent pid %d, guardian pid %d, build "
+		     "%.16s",
+		     holder, dir, session.agent_pid, session.guardian_pid, session.build_id);
 	process_each(find_agent, &pid);
 	if (pid)
 		fail(EXIT_USAGE, "already running: agent pid %d, of another directory", pid);
-	fail(EXIT_USAGE, "already running, or just starting, in %s", dir);
+	fail(EXIT_USAGE, "held by %s: already running, or just starting, in %s", holder, dir);
 }
 
 /* A session without a session file is just ending: that takes a moment, not more. */
@@ -146,6 +166,7 @@ static void take_locks(const struct start_options *options)
 	int dir = lock_dir(options->dir), pins;
 
 	take_lock(dir, options->dir);
+	write_holder(dir, options->holder);
 	place_fd(dir, FD_DIR_LOCK);
 	if (!options->with_handlers)
 		return;
@@ -186,6 +207,7 @@ static struct shared *prepare_shared(const struct start_options *options)
 	snprintf(shared->dir, sizeof(shared->dir), "%s", options->dir);
 	snprintf(shared->build_id, sizeof(shared->build_id), "%s", options->build_id);
 	snprintf(shared->device_name, sizeof(shared->device_name), "%s", options->device_name);
+	snprintf(shared->holder, sizeof(shared->holder), "%s", options->holder);
 	shared->with_handlers = options->with_handlers;
 	shared->spool_limit_kb = options->spool_limit_kb;
 	shared->lease_ms = options->lease_ms;

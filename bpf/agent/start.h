@@ -13,7 +13,8 @@ struct start_options {
 	const char *policy;
 	const char *build_id;
 	const char *device_name;
-	__u64 lease_ms; /* 0: none */
+	const char *holder; /* who attaches, for others to be told */
+	__u64 lease_ms;	    /* 0: none */
 	__u32 spool_limit_kb;
 	bool with_handlers;
 };

@@ -3,19 +3,19 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 
 #include "decide_thread.h"
 #include "lease.h"
 #include "names.h"
 #include "record.h"
+#include "swap.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof(*(array)))
 
 /* In the order of enum lmk_outcome. */
 static const char *const outcomes[LMK_OUT_MAX] = {
-	"calm", "killed",  "dry_run", "claimed", "pending", "no_victim",
-	"busy", "refused", "retried", "stale",	 "timeout", "error",
+	"calm",	   "killed",  "dry_run", "claimed", "pending", "no_victim", "busy",
+	"refused", "retried", "stale",	 "timeout", "error",   "budget",
 };
 
 /* In the order of enum lmk_refusal. */
@@ -23,6 +23,11 @@ static const char *const refusals[LMK_REFUSE_MAX] = {
 	"none", "init",	 "kernel_thread", "adj_never",	 "protected",
 	"uid",	"dying", "no_mm",	  "below_floor", "shares_memory",
 };
+
+const char *status_outcome(__u32 outcome)
+{
+	return outcome < LMK_OUT_MAX ? outcomes[outcome] : "unknown";
+}
 
 static void add(lmk_v1_Status *status, const char *group, const char *name, __u64 value)
 {
@@ -78,18 +83,16 @@ static void add_programs(lmk_v1_Status *status)
 static void add_handlers(struct agent *agent, lmk_v1_Status *status, bool with_candidates)
 {
 	struct lmk_call call = {.op = LMK_OP_STATUS, .with_candidates = with_candidates};
-	struct sysinfo info;
 
-	if (!sysinfo(&info)) {
-		call.swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
-		call.swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
-	}
+	swap_fill(&call);
 	if (!bpf_run(agent->pins.call, &call) && !call.result) {
 		status->has_sample = true;
 		record_sample(&status->sample, &call.sample);
 		status->signals_count =
 			record_signals(status->signals, &call.sample, &call.verdict);
 		status->pending_pid = call.pending_pid;
+		status->has_budget_left = call.budget_left >= 0;
+		status->budget_left = (__u32)call.budget_left;
 		for (__u32 i = 0; i < call.n_candidates && i < LMK_CANDIDATES; i++) {
 			const struct lmk_process *candidate = &call.candidates[i];
 			__u64 ticks = process_ticks(candidate->start_ns);

@@ -9,4 +9,7 @@
 
 void status_fill(struct agent *agent, lmk_v1_Status *status, bool with_candidates);
 
+/* An enum lmk_outcome as counters call it. */
+const char *status_outcome(__u32 outcome);
+
 #endif

@@ -18,11 +18,16 @@ static __always_inline void take_swap(const struct lmk_call *call)
 	state.swap_total_kb = call->swap_total_kb;
 	state.swap_free_kb = call->swap_free_kb;
 	state.swap_ns = bpf_ktime_get_boot_ns();
+	if (call->compression_pct) {
+		state.compression_pct = call->compression_pct;
+		state.compression_ns = state.swap_ns;
+	}
 }
 
 /* Under the claim: the answer that every program gives. */
 static __always_inline void answer(struct lmk_call *call)
 {
+	const struct lmk_policy *policy = current_policy();
 	__u64 id = state.gate;
 
 	call->under_pressure = state.under_pressure;
@@ -30,6 +35,9 @@ static __always_inline void answer(struct lmk_call *call)
 	call->sample = run.event.sample;
 	call->verdict = run.event.verdict;
 	call->pending_pid = id ? kill_of(id)->pid : 0;
+	if (policy)
+		call->budget_left =
+			lmk_budget_left(policy, &state.history, run.event.sample.time_ns);
 }
 
 /* Find what is to be read, arm timer and work queue. -EBUSY: it runs already. */
@@ -76,7 +84,7 @@ static __always_inline int stop(struct lmk_call *call)
 	return 0;
 }
 
-/* One decision, and the kill that follows from it. */
+/* One decision, or one that was asked for from outside, and the kill that follows from it. */
 static __always_inline int run_now(struct lmk_call *call)
 {
 	int outcome = LMK_OUT_CLAIMED;
@@ -91,7 +99,10 @@ static __always_inline int run_now(struct lmk_call *call)
 	bpf_preempt_disable();
 	token = take_claim();
 	if (token) {
-		outcome = decide(LMK_CARRIER_SYSCALL);
+		outcome = call->op == LMK_OP_VENDOR
+				  ? decide_for(LMK_REASON_VENDOR + call->vendor_reason % 1000,
+					       call->vendor_floor)
+				  : decide(LMK_CARRIER_SYSCALL);
 		answer(call);
 		if (outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN) {
 			call->kill_id = run.event.kill_id;
@@ -120,7 +131,7 @@ static __always_inline int status(struct lmk_call *call)
 	bpf_preempt_disable();
 	token = take_claim();
 	if (token) {
-		call->result = sense_and_judge();
+		call->result = sense_and_judge(true);
 		if (!call->result && call->with_candidates) {
 			/* Calm: those who could die for some reason of a policy without overrides.
 			 */
@@ -204,7 +215,7 @@ static __always_inline int self_test(struct lmk_call *call)
 	bpf_preempt_disable();
 	token = take_claim();
 	if (token) {
-		call->result = sense_and_judge();
+		call->result = sense_and_judge(true);
 		if (!call->result) {
 			choose(0);
 			task = bpf_task_from_pid(call->pid);
@@ -241,6 +252,7 @@ int lmk_call(struct lmk_call *call)
 {
 	switch (call->op) {
 	case LMK_OP_RUN:
+	case LMK_OP_VENDOR:
 		return run_now(call);
 	case LMK_OP_STATUS:
 		return status(call);

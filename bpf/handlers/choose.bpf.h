@@ -35,6 +35,15 @@ static __always_inline void bar(__u64 mm)
 	run.barred++;
 }
 
+/* Does run.probe die before the process in `slot`? */
+__noinline int comes_before(__u32 slot)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	return policy && lmk_rank(policy, &run.probe, &run.slot[slot & 7],
+				  run.event.sample.compression_pct) > 0;
+}
+
 /* Files run.probe among the best KEEP, in order. */
 __noinline int keep_probe(void)
 {
@@ -44,7 +53,7 @@ __noinline int keep_probe(void)
 	bpf_for (i, 0, KEEP) {
 		if (i >= kept)
 			break;
-		if (lmk_rank(&run.probe, &run.slot[run.order[i & 7] & 7]) > 0) {
+		if (comes_before(run.order[i & 7])) {
 			place = i;
 			break;
 		}
@@ -96,6 +105,8 @@ static __always_inline void consider(const struct lmk_policy *policy, struct tas
 	if (worse_than_kept(process))
 		return;
 	read_memory(process);
+	if (policy->kills_order == LMK_ORDER_OLDEST)
+		process->adj_since_ns = adj_since(process->pid, process->start_ns);
 	keep_probe();
 }
 

@@ -13,12 +13,13 @@
 
 #include "kill.bpf.h"
 #include "psi.bpf.h"
+#include "reclaimers.bpf.h"
 
 #define CLAIM_BREAK_NS (1000 * LMK_MS)
 /* Pressure has ended when nothing was amiss for this long. */
 #define PRESSURE_LEFT_NS (1000 * LMK_MS)
-/* While anybody stalls, look often enough to see a stall of the policy's length in time. */
-#define STALL_INTERVAL_MS 50
+/* An evaluation that was handed over and not made by then is begun anew. */
+#define PENDING_LOOK_NS (1000 * LMK_MS)
 
 /*
  * Where nobody may die, a walk over all processes every few milliseconds would take the CPU from
@@ -44,13 +45,11 @@ static __always_inline void drop_claim(__u64 token)
 static __always_inline void note_pressure(const struct lmk_policy *policy,
 					  const struct lmk_sample *sample, __u32 reason, __u32 gate)
 {
-	__u32 under = reason || gate == LMK_GATE_WAIT || gate == LMK_GATE_RETRY ||
-		      lmk_available_kb(sample) < lmk_scarcity_limit_kb(policy, sample);
+	__u32 under = gate == LMK_GATE_WAIT || gate == LMK_GATE_RETRY ||
+		      lmk_is_pressed(policy, sample, &state.history, reason);
 	struct lmk_pressure_event event = {};
 
 	state.interval_ms = lmk_interval_ms(policy, sample, under);
-	if (sample->psi_some_window_us && state.interval_ms > STALL_INTERVAL_MS)
-		state.interval_ms = STALL_INTERVAL_MS;
 	if (under)
 		state.pressed_ns = sample->time_ns;
 	else if (state.under_pressure && sample->time_ns - state.pressed_ns < PRESSURE_LEFT_NS)
@@ -72,7 +71,7 @@ static __always_inline void note_seen(const struct lmk_sample *sample, __u32 rea
 		state.gated_since_ns = 0;
 		return;
 	}
-	if (gate == LMK_GATE_WAIT || gate == LMK_GATE_RETRY) {
+	if (gate == LMK_GATE_WAIT || gate == LMK_GATE_RETRY || gate == LMK_GATE_BUDGET) {
 		state.seen_ns = 0;
 		if (!state.gated_since_ns)
 			state.gated_since_ns = now;
@@ -87,31 +86,170 @@ static __always_inline void note_seen(const struct lmk_sample *sample, __u32 rea
 	state.gated_since_ns = 0;
 }
 
-/* Fills run.event.{sample,verdict}, and state.gate_state. 0 or -errno. */
-__noinline int sense_and_judge(void)
+/* Everything of the sample. Under the claim. */
+static __always_inline int sense(struct lmk_sample *sample)
 {
-	const struct lmk_policy *policy = current_policy();
-	struct lmk_counters *all = current_counters();
-	struct lmk_sample *sample = &run.event.sample;
-	struct lmk_verdict *verdict = &run.event.verdict;
-	int result;
+	int result = sense_memory(sample);
 
-	if (!policy || !all)
-		return -EINVAL;
-	count(&all->decisions);
-	result = sense_memory(sample);
 	if (result)
 		return result;
 	sense_psi(sample);
-	lmk_decide(policy, sample, verdict);
+	sense_reclaimers(sample);
+	return 0;
+}
+
+/* A device that does not respond is no matter for a budget. */
+__noinline int apply_budget(void)
+{
+	const struct lmk_policy *policy = current_policy();
+	__u32 reason = run.event.verdict.reason;
+
+	if (!policy || (state.gate_state != LMK_GATE_OPEN && state.gate_state != LMK_GATE_TIMEOUT))
+		return 0;
+	if (reason && reason != LMK_REASON_NOT_RESPONDING &&
+	    !lmk_budget_has(policy, &state.history, run.event.sample.time_ns))
+		state.gate_state = LMK_GATE_BUDGET;
+	return 0;
+}
+
+__noinline int track(void)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	if (policy)
+		lmk_track(policy, &run.event.sample, &state.history);
+	return 0;
+}
+
+/*
+ * Why this evaluation is made: run.look. What was found by an evaluation that handed the rest over
+ * still holds, and the history has been brought up to it already.
+ */
+__noinline int find_look(bool peek)
+{
+	const struct lmk_policy *policy = current_policy();
+	const struct lmk_sample *sample = &run.event.sample;
+	bool closed = state.gate_state == LMK_GATE_WAIT || state.gate_state == LMK_GATE_RETRY;
+
+	if (!policy)
+		return -EINVAL;
+	if (peek) {
+		run.look =
+			lmk_complete_stall(policy, sample) ? LMK_LOOK_COMPLETE : LMK_LOOK_PARTIAL;
+		return 0;
+	}
+	if (state.pending_look && sample->time_ns - state.pending_look_ns < PENDING_LOOK_NS) {
+		run.look = state.pending_look;
+		return 0;
+	}
+	state.pending_look = LMK_LOOK_NONE;
+	run.look = lmk_look_of(policy, sample, &state.history);
+	if (run.look && !closed)
+		track();
+	return 0;
+}
+
+/*
+ * The core in steps, each a subprogram of its own: what one stores the next reads from memory,
+ * which the verifier takes for unknown, instead of following every combination of it.
+ */
+__noinline int measure_signals(void)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	if (policy)
+		lmk_measure(policy, &run.event.sample, &state.history, &run.event.verdict);
+	return 0;
+}
+
+__noinline int find_facts(void)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	if (policy)
+		lmk_find_facts(policy, &run.event.sample, &state.history, run.look,
+			       &run.event.verdict, &run.facts);
+	return 0;
+}
+
+__noinline int find_breached(void)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	if (policy)
+		lmk_find_breached(policy, &run.event.sample, &run.facts, &run.event.verdict);
+	return 0;
+}
+
+__noinline int find_reason(void)
+{
+	const struct lmk_policy *policy = current_policy();
+	struct lmk_verdict *verdict = &run.event.verdict;
+
+	if (!policy)
+		return 0;
+	lmk_conclude(policy, &state.history, &run.facts, run.look, verdict);
 	/* The host's checks refuse this too; a map written by hand must not get round them. */
 	if (verdict->floor < 0 && !policy->allow_negative_floor)
 		verdict->floor = 0;
+	return 0;
+}
+
+__noinline int note_sample(void)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	if (policy)
+		note_pressure(policy, &run.event.sample, run.event.verdict.reason,
+			      state.gate_state);
+	note_seen(&run.event.sample, run.event.verdict.reason, state.gate_state);
+	return 0;
+}
+
+/*
+ * Fills run.event.{sample,verdict}, run.look and state.gate_state. 0 or -errno. With `peek` the
+ * history is left as it is: somebody only wants to know.
+ */
+__noinline int sense_and_judge(bool peek)
+{
+	struct lmk_counters *all = current_counters();
+	struct lmk_sample *sample = &run.event.sample;
+	int result;
+
+	if (!all)
+		return -EINVAL;
+	count(&all->decisions);
+	result = sense(sample);
+	if (result)
+		return result;
 	state.gate_state = (__u32)gate_now(sample->time_ns);
-	note_pressure(policy, sample, verdict->reason, state.gate_state);
-	note_seen(sample, verdict->reason, state.gate_state);
+	find_look(peek);
+	measure_signals();
+	find_facts();
+	find_breached();
+	find_reason();
+	apply_budget();
+	if (!peek)
+		note_sample();
 	state.last = *sample;
 	state.last_sample_ns = sample->time_ns;
+	return 0;
+}
+
+/* The end of an evaluation, with the gate open: what it came to is remembered. */
+__noinline int conclude(bool killed)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	state.pending_look = LMK_LOOK_NONE;
+	if (!policy || !run.look)
+		return 0;
+	lmk_note_verdict(&run.event.verdict, &state.history);
+	if (killed) {
+		lmk_note_kill(policy, &run.event.verdict, &state.history);
+		lmk_budget_spend(policy, &state.history);
+	}
+	lmk_note_look(policy, &run.event.sample, &state.history, &run.event.verdict, run.look);
 	return 0;
 }
 
@@ -202,25 +340,15 @@ __noinline int kill_best(__u32 carrier)
 	return outcome;
 }
 
-/* Under the claim. enum lmk_outcome, not yet counted. */
-__noinline int decide(__u32 carrier)
+/* Somebody is to die for run.event.verdict, and the gate is open. enum lmk_outcome. */
+__noinline int find_and_kill(__u32 carrier)
 {
-	int outcome;
+	int outcome = LMK_OUT_NO_VICTIM;
 
-	if (!state.running || sense_and_judge())
-		return LMK_OUT_ERROR;
-	if (!run.event.verdict.reason)
-		return LMK_OUT_CALM;
-	if (state.gate_state == LMK_GATE_WAIT)
-		return LMK_OUT_PENDING;
-	if (state.gate_state == LMK_GATE_RETRY)
-		return retry_kill();
 	if (is_barren())
 		return LMK_OUT_NO_VICTIM;
 	state.barren_ns = 0;
-	if (choose(run.event.verdict.floor) <= 0)
-		outcome = LMK_OUT_NO_VICTIM;
-	else
+	if (choose(run.event.verdict.floor) > 0)
 		outcome = kill_best(carrier);
 	if (outcome == LMK_OUT_NO_VICTIM) {
 		state.barren_ns = state.last_sample_ns;
@@ -231,6 +359,54 @@ __noinline int decide(__u32 carrier)
 		state.seen_ns = 0;
 		state.gated_ns = 0;
 	}
+	return outcome;
+}
+
+/* Under the claim. enum lmk_outcome, not yet counted. */
+__noinline int decide(__u32 carrier)
+{
+	int outcome;
+
+	if (!state.running || sense_and_judge(false))
+		return LMK_OUT_ERROR;
+	if (state.gate_state == LMK_GATE_WAIT)
+		return run.event.verdict.reason ? LMK_OUT_PENDING : LMK_OUT_CALM;
+	if (state.gate_state == LMK_GATE_RETRY)
+		return run.event.verdict.reason ? retry_kill() : LMK_OUT_CALM;
+	if (!run.event.verdict.reason)
+		outcome = LMK_OUT_CALM;
+	else if (state.gate_state == LMK_GATE_BUDGET)
+		outcome = LMK_OUT_BUDGET;
+	else
+		outcome = find_and_kill(carrier);
+	conclude(outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN);
+	return outcome;
+}
+
+/*
+ * What somebody outside asks for, as Android's vendor hooks do: `reason` 1000.., no limit is
+ * looked at. Gate and never-kill rules hold as ever.
+ */
+__noinline int decide_for(__u32 reason, __s32 floor)
+{
+	const struct lmk_policy *policy = current_policy();
+	int outcome;
+
+	if (!policy || !state.running || sense_and_judge(true))
+		return LMK_OUT_ERROR;
+	if (state.gate_state == LMK_GATE_WAIT || state.gate_state == LMK_GATE_RETRY)
+		return LMK_OUT_PENDING;
+	run.event.verdict.reason = reason;
+	run.event.verdict.floor = floor;
+	if (floor < 0 && !policy->allow_negative_floor)
+		run.event.verdict.floor = 0;
+	if (!lmk_budget_has(policy, &state.history, run.event.sample.time_ns))
+		return LMK_OUT_BUDGET;
+	state.seen_ns = run.event.sample.time_ns;
+	state.gated_ns = 0;
+	run.look = LMK_LOOK_POLL;
+	outcome = find_and_kill(LMK_CARRIER_SYSCALL);
+	conclude(outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN);
 	return outcome;
 }
 

@@ -25,10 +25,15 @@ typedef _Bool bool;
 #define false 0
 
 /* UAPI numbers (linux/bpf.h, linux/time.h, asm-generic/errno-base.h, linux/sched.h). */
-enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_RINGBUF = 27 };
+enum {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27
+};
 enum { CLOCK_MONOTONIC = 1 };
 enum { EPERM = 1, ENOENT = 2, ESRCH = 3, EBUSY = 16, EINVAL = 22, EOPNOTSUPP = 95, ESTALE = 116 };
-enum { PF_EXITING = 0x00000004, PF_KTHREAD = 0x00200000 };
+enum { PF_EXITING = 0x00000004, PF_MEMALLOC = 0x00000800, PF_KTHREAD = 0x00200000 };
 enum { SIGKILL = 9 };
 /* include/linux/sched/signal.h, unchanged since 2.6 */
 enum { SIGNAL_GROUP_EXIT = 0x00000004, SIGNAL_UNKILLABLE = 0x00000040 };
@@ -135,6 +140,7 @@ struct task_struct {
 struct zone {
 	unsigned long _watermark[3];
 	unsigned long watermark_boost;
+	long lowmem_reserve[1];
 	atomic_long_t managed_pages;
 	atomic_long_t vm_stat[1];
 };
@@ -177,8 +183,11 @@ struct rq {
 };
 
 enum zone_type { __MAX_NR_ZONES = 5 };
-enum zone_stat_item { NR_FREE_PAGES = 0 };
+enum zone_stat_item { NR_FREE_PAGES = 0, NR_FREE_CMA_PAGES = 9 };
 enum node_stat_item {
+	NR_INACTIVE_ANON,
+	NR_ACTIVE_ANON,
+	NR_FILE_DIRTY,
 	NR_INACTIVE_FILE,
 	NR_ACTIVE_FILE,
 	NR_SLAB_RECLAIMABLE_B,

@@ -87,6 +87,14 @@ __noinline int victim_state(__u64 id)
 	return found;
 }
 
+#define DRY_RUN_GATE_NS (100 * LMK_MS)
+
+static __always_inline __u64 dry_run_gate_ns(const struct lmk_policy *policy)
+{
+	return policy->timing_kill_timeout_ms ? policy->timing_kill_timeout_ms * LMK_MS
+					      : DRY_RUN_GATE_NS;
+}
+
 /*
  * enum lmk_gate. Where the victim is gone altogether its memory is back, even if the event
  * that says so was missed.
@@ -103,7 +111,13 @@ __noinline int gate_now(__u64 now)
 	at = id & (KILLS - 1);
 	dry = kill_notes[at].dry_run;
 	if (dry) {
-		gate = lmk_gate_of(policy, kill, now, LMK_VICTIM_EXITING);
+		/*
+		 * Nobody ends in a dry run: the next verdict comes after the time of a kill, or
+		 * as soon as it is no dry run any more.
+		 */
+		gate = LMK_GATE_TIMEOUT;
+		if (policy->dry_run && now - kill->signalled_ns < dry_run_gate_ns(policy))
+			gate = LMK_GATE_WAIT;
 	} else {
 		at = (__u32)victim_state(id);
 		if (at == VICTIM_GONE) {

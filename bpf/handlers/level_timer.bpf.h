@@ -12,26 +12,30 @@
 /* The claim is held, perhaps by the task this softirq interrupted: look again soon. */
 #define CLAIMED_INTERVAL_MS 1
 
-/* Whether the verdict calls for a carrier. */
+/* Whether the verdict calls for a carrier; an evaluation that does not ends here. */
 __noinline int look(void)
 {
-	if (sense_and_judge()) {
+	if (sense_and_judge(false)) {
 		count_outcome(LMK_OUT_ERROR);
 		return 0;
 	}
-	if (!run.event.verdict.reason) {
-		count_outcome(LMK_OUT_CALM);
-		return 0;
-	}
 	if (state.gate_state == LMK_GATE_WAIT) {
-		count_outcome(LMK_OUT_PENDING);
+		count_outcome(run.event.verdict.reason ? LMK_OUT_PENDING : LMK_OUT_CALM);
 		return 0;
 	}
-	if (state.gate_state != LMK_GATE_RETRY && is_barren()) {
-		count_outcome(LMK_OUT_NO_VICTIM);
-		return 0;
+	if (state.gate_state == LMK_GATE_RETRY)
+		return run.event.verdict.reason != 0;
+	if (run.event.verdict.reason && state.gate_state != LMK_GATE_BUDGET && !is_barren()) {
+		if (!state.pending_look)
+			state.pending_look_ns = run.event.sample.time_ns;
+		state.pending_look = run.look;
+		return 1;
 	}
-	return 1;
+	count_outcome(!run.event.verdict.reason		    ? LMK_OUT_CALM
+		      : state.gate_state == LMK_GATE_BUDGET ? LMK_OUT_BUDGET
+							    : LMK_OUT_NO_VICTIM);
+	conclude(false);
+	return 0;
 }
 
 /*

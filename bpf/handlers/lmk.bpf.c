@@ -5,7 +5,8 @@
  *
  *   kernel_types   the kernel as seen by CO-RE
  *   maps           maps, knobs, state
- *   memory, psi    sense
+ *   memory, psi, reclaimers   sense
+ *   adj            when processes got their oom_score_adj
  *   process        one process
  *   choose         the walk over all processes
  *   kill           gate and kill call
@@ -18,6 +19,7 @@
  *
  * No fentry, fexit, fmod_ret, kprobe.multi or LSM: Android's kernels have no FUNCTION_TRACER.
  */
+#include "adj.bpf.h"
 #include "calls.bpf.h"
 #include "follow.bpf.h"
 #include "reclaim.bpf.h"

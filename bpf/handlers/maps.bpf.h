@@ -17,9 +17,10 @@
 
 /* Set by the loader before loading. */
 const volatile __u32 page_kb = 4;
-const volatile __u32 node_count = 1; /* possible NUMA nodes */
-const volatile __u32 psi_on = 1;     /* built in, and not switched off at boot */
-const volatile __u32 use_timer = 1;  /* 0 where a callback into BPF may panic (kCFI) */
+const volatile __u32 node_count = 1;	/* possible NUMA nodes */
+const volatile __u32 psi_on = 1;	/* built in, and not switched off at boot */
+const volatile __u32 count_reclaim = 1; /* both tracepoints of direct reclaim are there */
+const volatile __u32 use_timer = 1;	/* 0 where a callback into BPF may panic (kCFI) */
 const volatile __u32 use_workqueue = 1;
 const volatile __u32 use_task_work = 1;
 /* ___GFP_DIRECT_RECLAIM_BIT: an enum since 6.9, 10 in every kernel from 5.10 to 7.3. */
@@ -65,6 +66,22 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
+
+/*
+ * When a process got the oom_score_adj it has: lmkd's order among equals, without its socket. Old
+ * entries make room: a process that is not in it counts from its start.
+ */
+struct adj_since {
+	__u64 start_ns; /* identity of the pid */
+	__u64 since_ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2048);
+	__type(key, __s32);
+	__type(value, struct adj_since);
+} adj_times SEC(".maps");
 
 struct level_timer {
 	struct bpf_timer timer;
@@ -114,6 +131,8 @@ struct run {
 	struct lmk_process probe;   /* the process under examination */
 	struct lmk_process slot[8]; /* KEEP are used */
 	__u32 order[8];		    /* slots, best victim first */
+	__u32 look;		    /* enum lmk_look */
+	struct lmk_facts facts;
 	__u32 kept;
 	__u32 barred;
 	__u64 barred_mm[BARRED_MAX];
@@ -148,6 +167,11 @@ struct {
 	__u64 swap_total_kb;		     /* as the agent passed it */
 	__u64 swap_free_kb;
 	__u64 swap_ns;
+	__u64 compression_ns;
+	__u32 compression_pct; /* as the agent passed it */
+	__u32 pending_look;    /* enum lmk_look: of an evaluation that was handed over */
+	__u64 pending_look_ns; /* since when */
+	struct lmk_history history;
 	struct lmk_sample last; /* previous sample */
 } state;
 

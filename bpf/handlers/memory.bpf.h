@@ -12,8 +12,12 @@
 
 #include "maps.bpf.h"
 
-/* Swap figures the agent passed are believed for this long. */
-#define SWAP_FRESH_NS (10 * 1000 * LMK_MS)
+/* Swap figures the agent passed are believed for this long; how well pages compress changes less.
+ */
+#define SWAP_FRESH_NS	     (10 * 1000 * LMK_MS)
+#define COMPRESSION_FRESH_NS (300 * 1000 * LMK_MS)
+/* MAX_NR_ZONES is at most 6 (DMA, DMA32, Normal, HighMem, Movable, Device). */
+#define ZONES_MAX 6
 
 /*
  * Addresses of variables that BTF does not describe; 0: hidden by kptr_restrict=2, or not there.
@@ -123,7 +127,69 @@ __noinline int find_percpu_offsets(void)
 	return cpu_count ? 0 : -ENOENT;
 }
 
-/* Sums of /proc/zoneinfo over the populated zones of one node. */
+/* enum lmk_level of one zone: what the allocator finds there for any page a process may use. */
+static __always_inline __u32 zone_level(__u64 free, const __u64 *mark, __u64 reserve)
+{
+	if (free < mark[0] + reserve)
+		return LMK_LEVEL_MIN;
+	if (free < mark[1] + reserve)
+		return LMK_LEVEL_LOW;
+	return free < mark[2] + reserve ? LMK_LEVEL_HIGH : LMK_LEVEL_NONE;
+}
+
+/* The largest lowmem_reserve: pages that a zone keeps from allocations that could go elsewhere. */
+static __always_inline __u64 zone_reserve(__u64 zone)
+{
+	__s64 reserve[ZONES_MAX] = {};
+	__u64 largest = 0;
+
+	bpf_probe_read_kernel(
+		reserve, bpf_core_enum_value(enum zone_type, __MAX_NR_ZONES) * sizeof(reserve[0]),
+		(const void *)(zone + bpf_core_field_offset(struct zone, lowmem_reserve)));
+	for (int i = 0; i < ZONES_MAX; i++) {
+		if (reserve[i] > (__s64)largest)
+			largest = (__u64)reserve[i];
+	}
+	return largest;
+}
+
+static __always_inline __u64 zone_stat(__u64 zone, __u32 item)
+{
+	return read_counter(zone + bpf_core_field_offset(struct zone, vm_stat) + item * 8);
+}
+
+/* Adds what one populated zone has, in the sums of /proc/zoneinfo. */
+__noinline int add_zone(struct lmk_sample *sample, __u64 zone, __u64 managed)
+{
+	__u64 free = zone_stat(zone, bpf_core_enum_value(enum zone_stat_item, NR_FREE_PAGES));
+	__u64 mark[3] = {}, boost, reserve = zone_reserve(zone), cma = 0;
+	__u32 level;
+
+	if (!sample)
+		return -EINVAL;
+	bpf_probe_read_kernel(
+		mark, sizeof(mark),
+		(const void *)(zone + bpf_core_field_offset(struct zone, _watermark)));
+	/* What the allocator really compares with: mark + boost. */
+	boost = read_u64(zone + bpf_core_field_offset(struct zone, watermark_boost));
+	for (int i = 0; i < 3; i++)
+		mark[i] += boost;
+	if (bpf_core_enum_value_exists(enum zone_stat_item, NR_FREE_CMA_PAGES))
+		cma = zone_stat(zone, bpf_core_enum_value(enum zone_stat_item, NR_FREE_CMA_PAGES));
+	sample->total_kb += managed * page_kb;
+	sample->free_kb += free * page_kb;
+	sample->cma_free_kb += cma * page_kb;
+	sample->wmark_min_kb += mark[0] * page_kb;
+	sample->wmark_low_kb += mark[1] * page_kb;
+	sample->wmark_high_kb += mark[2] * page_kb;
+	sample->protection_kb += reserve * page_kb;
+	level = zone_level(free > cma ? free - cma : 0, mark, reserve);
+	if (level < sample->zones_below)
+		sample->zones_below = level;
+	return 0;
+}
+
+/* The populated zones of one node. */
 __noinline int add_zones(struct lmk_sample *sample, __u64 node)
 {
 	__u32 i;
@@ -135,23 +201,9 @@ __noinline int add_zones(struct lmk_sample *sample, __u64 node)
 			     i * (__u64)bpf_core_type_size(struct zone);
 		__u64 managed =
 			read_counter(zone + bpf_core_field_offset(struct zone, managed_pages));
-		__u64 mark[3] = {}, boost;
 
-		if (!managed)
-			continue;
-		bpf_probe_read_kernel(
-			mark, sizeof(mark),
-			(const void *)(zone + bpf_core_field_offset(struct zone, _watermark)));
-		/* What the allocator really compares with: mark + boost. */
-		boost = read_u64(zone + bpf_core_field_offset(struct zone, watermark_boost));
-		sample->total_kb += managed * page_kb;
-		sample->wmark_min_kb += (mark[0] + boost) * page_kb;
-		sample->wmark_low_kb += (mark[1] + boost) * page_kb;
-		sample->wmark_high_kb += (mark[2] + boost) * page_kb;
-		sample->free_kb +=
-			read_counter(zone + bpf_core_field_offset(struct zone, vm_stat) +
-				     8 * bpf_core_enum_value(enum zone_stat_item, NR_FREE_PAGES)) *
-			page_kb;
+		if (managed)
+			add_zone(sample, zone, managed);
 	}
 	return 0;
 }
@@ -182,9 +234,52 @@ static __always_inline void sense_swap(struct lmk_sample *sample)
 		sample->swap_free_kb = state.swap_free_kb;
 		sample->known |= LMK_KNOWN_SWAP;
 	}
+	if (state.compression_pct &&
+	    sample->time_ns - state.compression_ns < COMPRESSION_FRESH_NS) {
+		sample->compression_pct = state.compression_pct;
+		sample->known |= LMK_KNOWN_COMPRESSION;
+	}
 }
 
-/* Everything of the sample but PSI. Changes no shared state: callable without the claim. */
+/* What one node has beside its zones, and who reclaims there. */
+static __always_inline void add_node(struct lmk_sample *sample, __u64 node, __u64 *misc_kb)
+{
+	__u64 inactive_file =
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_INACTIVE_FILE));
+	__u64 wait;
+
+	sample->inactive_file_kb += inactive_file;
+	sample->file_kb += inactive_file + node_stat(node, bpf_core_enum_value(enum node_stat_item,
+									       NR_ACTIVE_FILE));
+	sample->anon_lru_kb +=
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_INACTIVE_ANON)) +
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_ACTIVE_ANON));
+	sample->dirty_kb +=
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_FILE_DIRTY));
+	sample->anon_kb +=
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_ANON_MAPPED));
+	sample->shmem_kb += node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_SHMEM));
+	sample->slab_reclaimable_kb +=
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_SLAB_RECLAIMABLE_B));
+	*misc_kb += node_stat(node,
+			      bpf_core_enum_value(enum node_stat_item, NR_KERNEL_MISC_RECLAIMABLE));
+	sample->refault_file +=
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, WORKINGSET_REFAULT_FILE)) /
+		page_kb;
+	sample->refault_anon +=
+		node_stat(node, bpf_core_enum_value(enum node_stat_item, WORKINGSET_REFAULT_ANON)) /
+		page_kb;
+	/* kswapd sleeps on this queue and nobody else does: empty means awake. */
+	wait = node + bpf_core_field_offset(struct pglist_data, kswapd_wait) +
+	       bpf_core_field_offset(struct wait_queue_head, head);
+	if (read_u64(wait) == wait)
+		sample->kswapd_awake = 1;
+}
+
+/*
+ * Everything of the sample but what needs a memory of its own (PSI, reclaim). Changes no shared
+ * state: callable without the claim.
+ */
 __noinline int sense_memory(struct lmk_sample *sample)
 {
 	__u64 reserve_kb = 0, misc_kb = 0;
@@ -194,39 +289,18 @@ __noinline int sense_memory(struct lmk_sample *sample)
 		return -EINVAL;
 	__builtin_memset(sample, 0, sizeof(*sample));
 	sample->time_ns = bpf_ktime_get_boot_ns();
+	sample->page_kb = page_kb;
+	sample->zones_below = LMK_LEVEL_MIN;
 	bpf_for (i, 0, LMK_NODES_MAX) {
-		__u64 node = nodes[i & (LMK_NODES_MAX - 1)], wait;
+		__u64 node = nodes[i & (LMK_NODES_MAX - 1)];
 
 		if (!node)
 			continue;
 		add_zones(sample, node);
+		add_node(sample, node, &misc_kb);
 		reserve_kb += read_u64(node + bpf_core_field_offset(struct pglist_data,
 								    totalreserve_pages)) *
 			      page_kb;
-		sample->file_kb +=
-			node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_ACTIVE_FILE)) +
-			node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_INACTIVE_FILE));
-		sample->anon_kb +=
-			node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_ANON_MAPPED));
-		sample->shmem_kb +=
-			node_stat(node, bpf_core_enum_value(enum node_stat_item, NR_SHMEM));
-		sample->slab_reclaimable_kb += node_stat(
-			node, bpf_core_enum_value(enum node_stat_item, NR_SLAB_RECLAIMABLE_B));
-		misc_kb += node_stat(
-			node, bpf_core_enum_value(enum node_stat_item, NR_KERNEL_MISC_RECLAIMABLE));
-		sample->refault_file +=
-			node_stat(node, bpf_core_enum_value(enum node_stat_item,
-							    WORKINGSET_REFAULT_FILE)) /
-			page_kb;
-		sample->refault_anon +=
-			node_stat(node, bpf_core_enum_value(enum node_stat_item,
-							    WORKINGSET_REFAULT_ANON)) /
-			page_kb;
-		/* kswapd sleeps on this queue and nobody else does: empty means awake. */
-		wait = node + bpf_core_field_offset(struct pglist_data, kswapd_wait) +
-		       bpf_core_field_offset(struct wait_queue_head, head);
-		if (read_u64(wait) == wait)
-			sample->kswapd_awake = 1;
 	}
 	if (!sample->total_kb)
 		return -ENOENT;

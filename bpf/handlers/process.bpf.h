@@ -64,6 +64,14 @@ static __always_inline bool is_protected(__s32 pid, __u64 start_ns)
 	return entry && entry->start_ns / TICK_NS == start_ns / TICK_NS;
 }
 
+/* When the process got the oom_score_adj it has, as far as that was seen. */
+static __always_inline __u64 adj_since(__s32 pid, __u64 start_ns)
+{
+	struct adj_since *seen = bpf_map_lookup_elem(&adj_times, &pid);
+
+	return seen && seen->start_ns == start_ns ? seen->since_ns : start_ns;
+}
+
 /* A kill that was given up on: its victim ignored the signal or cannot run, choose another. */
 static __always_inline bool is_given_up(__s32 pid, __u64 start_ns)
 {
@@ -90,6 +98,7 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 	process->pid = leader->tgid;
 	process->tid = leader->pid;
 	process->start_ns = leader->start_boottime;
+	process->adj_since_ns = process->start_ns;
 	process->uid = leader->real_cred->uid.val;
 	process->adj = signal->oom_score_adj;
 	process->threads = live > 0 ? (__u32)live : 0;

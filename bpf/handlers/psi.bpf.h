@@ -17,7 +17,7 @@
 
 #include "maps.bpf.h"
 
-#define PSI_PERIOD_NS (2 * 1000 * LMK_MS) /* PSI_FREQ of kernel/sched/psi.c */
+#define PSI_PERIOD_NS LMK_PSI_PERIOD_NS
 /* A "growth" above this is a small step back of a torn read, not 3.7 s of stall. */
 #define PSI_STEP_BACK 0xe0000000U
 
@@ -40,6 +40,7 @@ struct {
 	__u64 full_ns;
 	__u64 past_some_ns; /* growth in past periods, as /proc weighs it: for the report */
 	__u64 past_full_ns;
+	__u64 full_avg10; /* as the kernel keeps it: percent, 11 bits after the point */
 	struct lmk_window some_window;
 	struct lmk_window full_window;
 } psi;
@@ -163,6 +164,8 @@ __noinline int sense_psi(struct lmk_sample *sample)
 	some_ns = psi.past_some_ns + lmk_psi_some_ns(&sums.period);
 	full_ns = psi.past_full_ns + lmk_psi_full_ns(&sums.period);
 	if (now - psi.period_start_ns >= PSI_PERIOD_NS) {
+		psi.full_avg10 = lmk_psi_avg10(psi.full_avg10, lmk_psi_full_ns(&sums.period),
+					       now - psi.period_start_ns);
 		psi.period++;
 		psi.period_start_ns = now;
 		psi.past_some_ns = some_ns;
@@ -176,13 +179,14 @@ __noinline int sense_psi(struct lmk_sample *sample)
 	if (sample->psi_full_total_us < state.last.psi_full_total_us)
 		sample->psi_full_total_us = state.last.psi_full_total_us;
 	sample->psi_some_window_us =
-		lmk_window_growth(&psi.some_window, policy->some_stall_window_ms * LMK_MS,
+		lmk_window_growth(&psi.some_window, policy->stall_psi_window_size_ms * LMK_MS,
 				  sample->time_ns, psi.some_ns) /
 		1000;
 	sample->psi_full_window_us =
-		lmk_window_growth(&psi.full_window, policy->full_stall_window_ms * LMK_MS,
+		lmk_window_growth(&psi.full_window, policy->stall_psi_window_size_ms * LMK_MS,
 				  sample->time_ns, psi.full_ns) /
 		1000;
+	sample->full_avg10_pct100 = (__u32)(psi.full_avg10 * 100 / LMK_PSI_FIXED_1);
 	sample->known |= LMK_KNOWN_PSI;
 	return 0;
 }

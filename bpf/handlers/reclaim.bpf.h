@@ -81,16 +81,14 @@ int BPF_PROG(lmk_in_direct_reclaim)
 SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
 int BPF_PROG(lmk_count_reclaim_begin)
 {
-	__sync_fetch_and_add(&state.direct_reclaimers, 1);
+	note_reclaim_begin(bpf_get_current_task_btf());
 	return 0;
 }
 
 SEC("tp_btf/mm_vmscan_direct_reclaim_end")
 int BPF_PROG(lmk_count_reclaim_end)
 {
-	/* Begun before the handlers were attached: not counted in, so not counted out. */
-	if (__sync_fetch_and_add(&state.direct_reclaimers, -1) <= 0)
-		__sync_fetch_and_add(&state.direct_reclaimers, 1);
+	note_reclaim_end(bpf_get_current_task_btf());
 	return 0;
 }
 

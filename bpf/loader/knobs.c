@@ -79,6 +79,9 @@ struct knobs find_knobs(const struct btf *btf)
 		.page_kb = (__u32)(sysconf(_SC_PAGESIZE) / 1024),
 		.node_count = last_of_list("/sys/devices/system/node/possible") + 1,
 		.psi_on = psi_is_on(),
+		.count_reclaim =
+			lmk_probe_has(btf, LMK_FACT_TRACEPOINT, "mm_vmscan_direct_reclaim_begin") &&
+			lmk_probe_has(btf, LMK_FACT_TRACEPOINT, "mm_vmscan_direct_reclaim_end"),
 		.use_timer = callbacks,
 		.use_workqueue = callbacks && wq,
 		.use_task_work = callbacks && work,
@@ -123,6 +126,7 @@ int set_knobs(struct bpf_object *object, const struct knobs *knobs)
 		{"page_kb", knobs->page_kb},
 		{"node_count", knobs->node_count},
 		{"psi_on", knobs->psi_on},
+		{"count_reclaim", knobs->count_reclaim},
 		{"use_timer", knobs->use_timer},
 		{"use_workqueue", knobs->use_workqueue},
 		{"use_task_work", knobs->use_task_work},

@@ -12,6 +12,7 @@ struct knobs {
 	__u32 page_kb;
 	__u32 node_count;
 	__u32 psi_on;
+	__u32 count_reclaim;
 	__u32 use_timer;
 	__u32 use_workqueue;
 	__u32 use_task_work;

@@ -20,6 +20,7 @@ static const char *const outcomes[LMK_OUT_MAX] = {
 	[LMK_OUT_BUSY] = "busy",       [LMK_OUT_REFUSED] = "refused",
 	[LMK_OUT_RETRIED] = "retried", [LMK_OUT_STALE] = "stale",
 	[LMK_OUT_TIMEOUT] = "timeout", [LMK_OUT_ERROR] = "error",
+	[LMK_OUT_BUDGET] = "budget",
 };
 
 static const char *const refusals[LMK_REFUSE_MAX] = {
@@ -68,6 +69,17 @@ static void write_sample(const struct lmk_sample *sample)
 	number("psi_full_window_us", sample->psi_full_window_us);
 	number("refault_file", sample->refault_file);
 	number("refault_anon", sample->refault_anon);
+	number("cma_free_kb", sample->cma_free_kb);
+	number("inactive_file_kb", sample->inactive_file_kb);
+	number("anon_lru_kb", sample->anon_lru_kb);
+	number("dirty_kb", sample->dirty_kb);
+	number("protection_kb", sample->protection_kb);
+	number("reclaim_foreground_us", sample->reclaim_foreground_us);
+	number("reclaim_background_us", sample->reclaim_background_us);
+	number("reclaim_longest_us", sample->reclaim_longest_us);
+	number("zones_below", sample->zones_below);
+	number("full_avg10_pct100", sample->full_avg10_pct100);
+	number("compression_pct", sample->compression_pct);
 	number("direct_reclaimers", sample->direct_reclaimers);
 	json_bool("kswapd_awake", sample->kswapd_awake);
 	number("known", sample->known);
@@ -85,6 +97,13 @@ static void write_verdict(const struct lmk_verdict *verdict)
 	number("swap_limit_kb", verdict->swap_limit_kb);
 	number("some_limit_us", verdict->some_limit_us);
 	number("full_limit_us", verdict->full_limit_us);
+	number("level", verdict->level);
+	number("free_kb", verdict->free_kb);
+	number("swap_free_kb", verdict->swap_free_kb);
+	number("some_us", verdict->some_us);
+	number("thrashing_pct", verdict->thrashing_pct);
+	number("thrashing_limit_pct", verdict->thrashing_limit_pct);
+	number("swap_util_pct", verdict->swap_util_pct);
 	json_close('}');
 }
 
@@ -122,10 +141,9 @@ static void write_candidates(const struct lmk_process *candidates, __u32 count)
 
 /* What `run OPERATION` may be asked, by enum lmk_op. */
 static const char *const operations[] = {
-	[LMK_OP_RUN] = "run",
-	[LMK_OP_STATUS] = "status",
-	[LMK_OP_MEASURE] = "measure",
-	[LMK_OP_SELF_TEST] = "self_test",
+	[LMK_OP_RUN] = "run",	      [LMK_OP_STATUS] = "status",
+	[LMK_OP_MEASURE] = "measure", [LMK_OP_SELF_TEST] = "self_test",
+	[LMK_OP_VENDOR] = "vendor",
 };
 
 int lmk_show_run(const char *pin_dir, const char *operation, struct lmk_call *call)
@@ -136,10 +154,11 @@ int lmk_show_run(const char *pin_dir, const char *operation, struct lmk_call *ca
 
 	if (!strncmp(operation, "lmk_", 4))
 		operation += 4;
-	while (op < count && strcmp(operation, operations[op]))
+	while (op < count && (!operations[op] || strcmp(operation, operations[op])))
 		op++;
 	if (op == count) {
-		fprintf(stderr, "lmk-loader: no operation %s: run, status, measure, self_test\n",
+		fprintf(stderr,
+			"lmk-loader: no operation %s: run, status, measure, self_test, vendor\n",
 			operation);
 		return EXIT_USAGE;
 	}

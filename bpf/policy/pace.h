@@ -6,12 +6,33 @@
 #ifndef LMK_PACE_H
 #define LMK_PACE_H
 
-#include "policy/decide.h"
+#include "policy/cadence.h"
+
+/* A policy without a bound of scarcity rests when this share of memory is available. */
+#define LMK_REST_PCT 10
+
+/* MemAvailable below which the device is not at rest. */
+LMK_INLINE __u64 lmk_rest_limit_kb(const struct lmk_policy *policy, const struct lmk_sample *sample)
+{
+	if (policy->scarcity_available_below_pct >= 100)
+		return sample->total_kb * LMK_REST_PCT / 100;
+	return lmk_scarcity_limit_kb(policy, sample);
+}
+
+/* Whether the decision is to be made again every pressure_interval_ms, or poll. */
+LMK_INLINE int lmk_is_pressed(const struct lmk_policy *policy, const struct lmk_sample *sample,
+			      const struct lmk_history *history, __u32 reason)
+{
+	if (policy->timing_evaluate == LMK_EVALUATE_ON_PSI_EVENTS)
+		return history->poll_next_ns && sample->time_ns < history->poll_until_ns;
+	return reason || lmk_available_kb(sample) < lmk_rest_limit_kb(policy, sample);
+}
 
 /*
  * Milliseconds until the level sensor looks again: half the time that the headroom (memory
  * that is available beyond the scarcity bound) lasts at the policy's fill rate, within
- * pressure_interval_ms .. idle_interval_ms.
+ * pressure_interval_ms .. idle_interval_ms. While anybody stalls, often enough to see a stall
+ * that passes its limit in time; the kernel itself looks ten times in a window.
  *
  * Headroom is MemAvailable, not MemFree: free memory rests near the high watermark on every
  * healthy device, full of page cache that costs nothing to give up.
@@ -19,19 +40,24 @@
 LMK_INLINE __u32 lmk_interval_ms(const struct lmk_policy *policy, const struct lmk_sample *sample,
 				 __u32 under_pressure)
 {
+	__u32 least_ms = policy->timing_evaluate == LMK_EVALUATE_ON_PSI_EVENTS
+				 ? policy->timing_poll_short_ms
+				 : policy->timing_pressure_interval_ms;
+	__u32 stall_ms = policy->stall_psi_window_size_ms / 20;
 	__u64 available_kb = lmk_available_kb(sample);
-	__u64 bound_kb = lmk_scarcity_limit_kb(policy, sample);
+	__u64 bound_kb = lmk_rest_limit_kb(policy, sample);
 	__u64 rate_kb_per_s = (__u64)policy->timing_fill_rate_mb_per_s * 1024;
-	__u64 ms;
+	__u64 ms = 0;
 
-	if (under_pressure || available_kb <= bound_kb || !rate_kb_per_s)
-		return policy->timing_pressure_interval_ms;
-	ms = (available_kb - bound_kb) * 1000 / rate_kb_per_s / 2;
-	if (ms < policy->timing_pressure_interval_ms)
-		return policy->timing_pressure_interval_ms;
+	if (available_kb > bound_kb && rate_kb_per_s)
+		ms = (available_kb - bound_kb) * 1000 / rate_kb_per_s / 2;
+	if (under_pressure)
+		ms = 0;
+	if (sample->psi_some_window_us && ms > stall_ms)
+		ms = stall_ms;
 	if (ms > policy->timing_idle_interval_ms)
-		return policy->timing_idle_interval_ms;
-	return (__u32)ms;
+		ms = policy->timing_idle_interval_ms;
+	return ms < least_ms ? least_ms : (__u32)ms;
 }
 
 /* A kill under way. */
@@ -55,6 +81,7 @@ enum lmk_gate {
 	LMK_GATE_WAIT = 1,    /* the victim is exiting or giving memory back */
 	LMK_GATE_RETRY = 2,   /* no sign of exit: signal it again, choose nobody else */
 	LMK_GATE_TIMEOUT = 3, /* waited long enough: open, and counted */
+	LMK_GATE_BUDGET = 4,  /* no more kills in this minute */
 };
 
 enum lmk_victim {
@@ -64,25 +91,66 @@ enum lmk_victim {
 };
 
 /*
- * `victim`: enum lmk_victim. Open only when the memory is back *and* the victim has ended: with
- * its memory released ahead it may still wait for a CPU to exit on, and die after the next.
+ * `victim`: enum lmk_victim. Open when the victim has ended and, where the policy waits for it,
+ * its memory is back: with its memory released ahead it may still wait for a CPU to exit on, and
+ * die after the next.
  */
 LMK_INLINE __u32 lmk_gate_of(const struct lmk_policy *policy, const struct lmk_pending *pending,
 			     __u64 now_ns, __u32 victim)
 {
 	__u64 timeout_ns = (__u64)policy->timing_kill_timeout_ms * 1000000;
 	__u64 retry_ns = (__u64)policy->timing_retry_ms * 1000000;
-
-	__u32 back = pending->memory_back_ns || pending->released;
+	__u32 back = pending->memory_back_ns || pending->released || !policy->kills_wait_for_memory;
 
 	if (!pending->pid || (back && victim == LMK_VICTIM_ENDED))
 		return LMK_GATE_OPEN;
-	if (now_ns > pending->signalled_ns && now_ns - pending->signalled_ns >= timeout_ns)
+	if (timeout_ns && now_ns > pending->signalled_ns &&
+	    now_ns - pending->signalled_ns >= timeout_ns)
 		return LMK_GATE_TIMEOUT;
 	if (victim == LMK_VICTIM_ALIVE && !pending->exited_ns && now_ns > pending->last_signal_ns &&
 	    now_ns - pending->last_signal_ns >= retry_ns)
 		return LMK_GATE_RETRY;
 	return LMK_GATE_WAIT;
+}
+
+/*
+ * The budget as credit in time: a kill costs a minute / max_per_minute, a minute's worth can be
+ * saved up. Whether there is enough for one more at `now_ns`; a policy without a limit has.
+ */
+LMK_INLINE int lmk_budget_has(const struct lmk_policy *policy, struct lmk_history *history,
+			      __u64 now_ns)
+{
+	__u64 minute_ns = 60 * 1000000000ULL;
+
+	if (!policy->kills_max_per_minute)
+		return 1;
+	if (!history->budget_at_ns)
+		history->budget_ns = minute_ns;
+	else if (now_ns > history->budget_at_ns)
+		history->budget_ns += now_ns - history->budget_at_ns;
+	if (history->budget_ns > minute_ns)
+		history->budget_ns = minute_ns;
+	history->budget_at_ns = now_ns;
+	return history->budget_ns >= minute_ns / policy->kills_max_per_minute;
+}
+
+LMK_INLINE void lmk_budget_spend(const struct lmk_policy *policy, struct lmk_history *history)
+{
+	__u64 cost_ns = policy->kills_max_per_minute
+				? 60 * 1000000000ULL / policy->kills_max_per_minute
+				: 0;
+
+	history->budget_ns -= cost_ns < history->budget_ns ? cost_ns : history->budget_ns;
+}
+
+/* Kills left in the budget now; -1: there is no limit. */
+LMK_INLINE __s32 lmk_budget_left(const struct lmk_policy *policy, struct lmk_history *history,
+				 __u64 now_ns)
+{
+	if (!policy->kills_max_per_minute)
+		return -1;
+	lmk_budget_has(policy, history, now_ns);
+	return (__s32)(history->budget_ns / (60 * 1000000000ULL / policy->kills_max_per_minute));
 }
 
 #endif

@@ -2,36 +2,68 @@
 /*
  * Who may die, and who first. Plain C, like decide.h.
  *
- * Order: highest oom_score_adj; then what gives most memory back (anon + file + swap; shared
- * memory does not come back with one process, so it does not count); then the youngest; then
- * the higher pid, so that the order is total and two CPUs choose alike.
+ * Order: highest oom_score_adj; then as the policy says, by what their end gives back, by who has
+ * had that adj for longest, or by resident set; then the youngest; then the higher pid, so that
+ * the order is total and two CPUs choose alike.
  */
 #ifndef LMK_RANK_H
 #define LMK_RANK_H
 
 #include "policy/decide.h"
 
-/* What killing `process` gives back, KiB. */
-LMK_INLINE __u64 lmk_gain_kb(const struct lmk_process *process)
+enum lmk_order {
+	LMK_ORDER_LARGEST_GAIN = 1,
+	LMK_ORDER_OLDEST = 2,
+	LMK_ORDER_LARGEST_RSS = 3,
+};
+
+/*
+ * KiB of memory that the end of `process` gives back. Shared memory does not come back with one
+ * process; what is swapped gives back the memory that it takes in compressed swap.
+ */
+LMK_INLINE __u64 lmk_gain_kb(const struct lmk_process *process, __u32 compression_pct)
 {
-	return process->anon_kb + process->file_kb + process->swap_kb;
+	__u64 swap_kb = process->swap_kb;
+
+	if (compression_pct > 100)
+		swap_kb = swap_kb * 100 / compression_pct;
+	return process->anon_kb + process->file_kb + swap_kb;
 }
 
 /* Memory that is gone once the process is: the figure that freed_kb is reckoned from. */
 LMK_INLINE __u64 lmk_footprint_kb(const struct lmk_process *process)
 {
-	return lmk_gain_kb(process) + process->pgtables_kb;
+	return lmk_gain_kb(process, 0) + process->pgtables_kb;
+}
+
+LMK_INLINE __u64 lmk_rss_kb(const struct lmk_process *process)
+{
+	return process->anon_kb + process->file_kb + process->shmem_kb;
+}
+
+/* What `policy` goes by among processes of one oom_score_adj: the higher dies first. */
+LMK_INLINE __u64 lmk_worth(const struct lmk_policy *policy, const struct lmk_process *process,
+			   __u32 compression_pct)
+{
+	if (process->adj <= policy->kills_largest_rss_up_to_score ||
+	    policy->kills_order == LMK_ORDER_LARGEST_RSS)
+		return lmk_rss_kb(process);
+	if (policy->kills_order == LMK_ORDER_OLDEST)
+		return ~process->adj_since_ns;
+	return lmk_gain_kb(process, compression_pct);
 }
 
 /* > 0: `a` dies before `b`; < 0: after; 0 only for the same process. */
-LMK_INLINE int lmk_rank(const struct lmk_process *a, const struct lmk_process *b)
+LMK_INLINE int lmk_rank(const struct lmk_policy *policy, const struct lmk_process *a,
+			const struct lmk_process *b, __u32 compression_pct)
 {
-	__u64 gain_a = lmk_gain_kb(a), gain_b = lmk_gain_kb(b);
+	__u64 worth_a = lmk_worth(policy, a, compression_pct);
+	__u64 worth_b = lmk_worth(policy, b, compression_pct);
 
 	if (a->adj != b->adj)
 		return a->adj > b->adj ? 1 : -1;
-	if (gain_a != gain_b)
-		return gain_a > gain_b ? 1 : -1;
+	if (worth_a != worth_b)
+		return worth_a > worth_b ? 1 : -1;
 	if (a->start_ns != b->start_ns)
 		return a->start_ns > b->start_ns ? 1 : -1;
 	if (a->pid != b->pid)

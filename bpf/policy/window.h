@@ -10,7 +10,7 @@
 #ifndef LMK_WINDOW_H
 #define LMK_WINDOW_H
 
-#include "policy/decide.h"
+#include "policy/memory.h"
 
 struct lmk_window {
 	__u64 start_ns;
@@ -79,6 +79,35 @@ LMK_INLINE __u64 lmk_psi_some_ns(const struct lmk_psi_sum *sum)
 LMK_INLINE __u64 lmk_psi_full_ns(const struct lmk_psi_sum *sum)
 {
 	return sum->nonidle ? sum->full / sum->nonidle : 0;
+}
+
+/* kernel/sched/psi.c: averages are folded every 2 s, with 11 bits after the point. */
+#define LMK_PSI_PERIOD_NS 2000000000ULL
+#define LMK_PSI_FIXED_1	  2048
+#define LMK_PSI_EXP_10S	  1677
+
+/*
+ * avg10 after one period of `period_ns` with `stall_ns` of stall, as the kernel's calc_avgs();
+ * in percent with 11 bits after the point. Periods that nobody looked at count as quiet.
+ */
+LMK_INLINE __u64 lmk_psi_avg10(__u64 avg, __u64 stall_ns, __u64 period_ns)
+{
+	__u64 missed = period_ns / LMK_PSI_PERIOD_NS, pct;
+
+	if (missed > 1) {
+		for (int i = 0; i < 32; i++) {
+			if ((__u64)i < missed - 1)
+				avg = avg * LMK_PSI_EXP_10S / LMK_PSI_FIXED_1;
+		}
+		period_ns -= (missed - 1) * LMK_PSI_PERIOD_NS;
+	}
+	if (!period_ns)
+		return avg;
+	if (stall_ns > period_ns)
+		stall_ns = period_ns;
+	pct = stall_ns * 100 / (period_ns >> 11 ? period_ns >> 11 : 1);
+	return (avg * LMK_PSI_EXP_10S + pct * (LMK_PSI_FIXED_1 - LMK_PSI_EXP_10S)) /
+	       LMK_PSI_FIXED_1;
 }
 
 #endif

@@ -179,8 +179,8 @@ def protected(root: Root) -> set[int]:
 
 def test_a_policy_that_contradicts_itself_is_refused_by_the_agent_too(session: Session) -> None:
     wanted = dry_policy()
-    wanted.some_stall.stall_ms = wanted.some_stall.window_ms + 1
-    with pytest.raises(UsageError, match="some_stall"):
+    wanted.stall.psi_partial_stall_ms = wanted.stall.psi_window_size_ms + 1
+    with pytest.raises(UsageError, match="psi_partial_stall_ms"):
         session.set_policy(wanted)
     assert session.status().policy == dry_policy()
 

@@ -237,10 +237,10 @@ def test_a_policy_is_put_in_force_and_a_wrong_one_is_refused_by_the_agent_too(
         other = parse('name: "other" only_uids { first: 4000000 last: 4000000 }')
         attached.set_policy(other)
         assert attached.status().policy == other
-        other.some_stall.stall_ms = 1_000_000
+        other.stall.psi_partial_stall_ms = 1_000_000
         with pytest.raises(UsageError, match="refuses the policy"):
             attached.set_policy(other)
-        assert attached.status().policy.some_stall.stall_ms != 1_000_000
+        assert attached.status().policy.stall.psi_partial_stall_ms != 1_000_000
 
 
 def test_dry_run_is_said_in_hello_and_status(clean: Device, bundle: Bundle) -> None:

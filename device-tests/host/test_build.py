@@ -124,7 +124,9 @@ def test_one_abi_has_the_build_id_that_it_has_among_all(bundle: Bundle) -> None:
 def test_a_change_of_the_decision_core_changes_the_build_id(bundle: Bundle, sources: Path) -> None:
     header = sources / "bpf/policy/decide.h"
     text = header.read_text()
-    header.write_text(text.replace("verdict->floor = 1001;", "verdict->floor = 1000;"))
+    header.write_text(
+        text.replace("#define LMK_FLOOR_NOBODY 1001", "#define LMK_FLOOR_NOBODY 1000")
+    )
     assert header.read_text() != text
     assert build.build(["x86_64"]).build_id("x86_64") != bundle.build_id("x86_64")
 

@@ -162,11 +162,11 @@ def test_an_offline_device_is_worth_another_try() -> None:
 
 def test_a_wrong_policy_ends_attach_before_the_device_is_asked(tmp_path: Path) -> None:
     policy = tmp_path / "bad.textpb"
-    policy.write_text("some_stall { stall: 7 }")
+    policy.write_text("low_mem { stall: 7 }")
     done = lmk("policy", "push", str(policy), "-s", "tcp:127.0.0.1:1")
-    assert "bad.textpb:1:14: " in assert_one_clear_error(done, ExitCode.USAGE)
+    assert "bad.textpb:1:11: " in assert_one_clear_error(done, ExitCode.USAGE)
     done = lmk("attach", "--policy", str(policy), "-s", "tcp:127.0.0.1:1")
-    assert "bad.textpb:1:14: " in assert_one_clear_error(done, ExitCode.USAGE)
+    assert "bad.textpb:1:11: " in assert_one_clear_error(done, ExitCode.USAGE)
 
 
 def test_a_foreign_bundle_is_refused(tmp_path: Path) -> None:

@@ -14,10 +14,21 @@ import pytest
 from lmk.build.compiler import host_compiler
 from lmk.build.sources import source_root
 from lmk.policy import core, layout, preset
-from lmk.policy.core import Gate, Known, ProcessFlag, Refusal, SignalBit, Victim
+from lmk.policy.core import (
+    Gate,
+    Known,
+    Level,
+    Look,
+    ProcessFlag,
+    Reclaiming,
+    Refusal,
+    SignalBit,
+    Victim,
+)
 
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "lmk_sample": layout.SampleStruct,
+    "lmk_history": layout.HistoryStruct,
     "lmk_process": layout.ProcessStruct,
     "lmk_verdict": layout.VerdictStruct,
     "lmk_pending": layout.PendingStruct,
@@ -32,6 +43,9 @@ ENUMS: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
     "LMK_SIGNAL_": SignalBit,
     "LMK_REFUSE_": Refusal,
     "LMK_GATE_": Gate,
+    "LMK_LEVEL_": Level,
+    "LMK_LOOK_": Look,
+    "LMK_RECLAIMING_": Reclaiming,
     "LMK_VICTIM_": Victim,
 }
 HEADERS = ("lmk/abi.h", "policy/pace.h", "policy/rank.h", "policy/window.h")
@@ -100,6 +114,6 @@ def test_a_policy_reaches_c_field_by_field() -> None:
     policy = preset("default")
     policy.only_uids.add(first=10, last=20)
     view = core._policy(policy)
-    assert view.some_stall_stall_ms == policy.some_stall.stall_ms
-    assert view.low_swap_min_oom_score_adj == policy.low_swap.min_oom_score_adj
+    assert view.stall_psi_partial_stall_ms == policy.stall.psi_partial_stall_ms
+    assert view.floors_perceptible_min_score == policy.floors.perceptible_min_score
     assert (view.only_uids_count, view.only_uids[0].first, view.only_uids[0].last) == (1, 10, 20)

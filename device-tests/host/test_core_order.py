@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lmk.policy import core
 from lmk.policy.core import Process, ProcessFlag, Refusal
 from lmk.policy.text import preset
-from lmk.proto.policy_pb2 import Policy
+from lmk.proto.policy_pb2 import Order, Policy
 
 #: Alike in pairs, so that every rule of the order has a pair that only it tells apart.
 POPULATION = [
@@ -30,7 +30,7 @@ POPULATION = [
 ORDER = [17, 16, 15, 13, 12, 14, 11, 10]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def policy() -> Policy:
     return preset("default")
 
@@ -72,14 +72,65 @@ def test_a_victim_is_never_below_the_floor_nor_protected(
         assert not victim.flags & forbidden
 
 
-@given(processes, processes, processes)
-def test_rank_is_a_total_order(a: Process, b: Process, c: Process) -> None:
-    assert core.rank(a, b) == -core.rank(b, a)
-    same = (a.pid, a.start_ns) == (b.pid, b.start_ns)
-    if core.rank(a, b) == 0:
-        assert same
-    if core.rank(a, b) > 0 and core.rank(b, c) > 0:
-        assert core.rank(a, c) > 0
+@given(
+    processes,
+    processes,
+    processes,
+    st.sampled_from([Order.ORDER_LARGEST_GAIN, Order.ORDER_OLDEST, Order.ORDER_LARGEST_RSS]),
+    st.sampled_from([-1000, 200, 1000]),
+    st.sampled_from([0, 100, 300]),
+)
+def test_rank_is_a_total_order(
+    a: Process, b: Process, c: Process, order: Order.ValueType, largest_up_to: int, ratio: int
+) -> None:
+    chosen = preset("default")
+    chosen.kills.order, chosen.kills.largest_rss_up_to_score = order, largest_up_to
+
+    def rank(x: Process, y: Process) -> int:
+        return core.rank(chosen, x, y, compression_pct=ratio)
+
+    assert rank(a, b) == -rank(b, a)
+    if rank(a, b) == 0:
+        assert (a.pid, a.start_ns) == (b.pid, b.start_ns)
+    if rank(a, b) > 0 and rank(b, c) > 0:
+        assert rank(a, c) > 0
+
+
+#: Of one oom_score_adj; each is first by one measure.
+LARGE = Process(pid=60, adj=920, anon_kb=50_000, shmem_kb=0, adj_since_ns=30, start_ns=3)
+OLD = Process(pid=61, adj=920, anon_kb=10_000, adj_since_ns=10, start_ns=2)
+SHARING = Process(pid=62, adj=920, anon_kb=20_000, shmem_kb=60_000, adj_since_ns=20, start_ns=1)
+SWAPPED = Process(pid=63, adj=920, anon_kb=1_000, swap_kb=90_000, adj_since_ns=40, start_ns=4)
+ALIKE = [LARGE, OLD, SHARING, SWAPPED]
+
+
+@pytest.mark.parametrize(
+    ("order", "compression_pct", "first_to_last"),
+    [
+        (Order.ORDER_LARGEST_GAIN, 0, [SWAPPED, LARGE, SHARING, OLD]),
+        # 90,000 KiB that zram holds in a third give back 30,000.
+        (Order.ORDER_LARGEST_GAIN, 300, [LARGE, SWAPPED, SHARING, OLD]),
+        (Order.ORDER_OLDEST, 0, [OLD, SHARING, LARGE, SWAPPED]),
+        (Order.ORDER_LARGEST_RSS, 0, [SHARING, LARGE, OLD, SWAPPED]),
+    ],
+)
+def test_the_policy_says_who_goes_first_at_one_adj(
+    policy: Policy,
+    order: Order.ValueType,
+    compression_pct: int,
+    first_to_last: list[Process],
+) -> None:
+    policy.kills.order = order
+    for before, after in itertools.pairwise(first_to_last):
+        assert core.rank(policy, before, after, compression_pct=compression_pct) > 0
+
+
+def test_up_to_a_score_the_largest_goes_first_whatever_the_order(policy: Policy) -> None:
+    policy.kills.order, policy.kills.largest_rss_up_to_score = Order.ORDER_OLDEST, 200
+    for adj, first in ((200, LARGE), (201, OLD)):
+        pair = (replace(LARGE, adj=adj), replace(OLD, adj=adj))
+        victim = pair[0] if core.rank(policy, *pair) > 0 else pair[1]
+        assert victim.pid == first.pid
 
 
 CACHED = Process(pid=50, adj=900, uid=10_050, anon_kb=50_000, start_ns=9)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.policy import core
-from lmk.policy.core import Gate, Known, Pending, PsiDelta, Sample, Victim, Window
+from lmk.policy.core import Decider, Gate, Known, Pending, PsiDelta, Sample, Victim, Window
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Policy
 
@@ -99,7 +99,68 @@ def test_a_clock_that_steps_back_does_not_open_the_gate(policy: Policy) -> None:
     assert core.gate(policy, PENDING, SECOND - 1) is Gate.WAIT
 
 
-# -- stall -------------------------------------------------------------------------------------
+def test_a_policy_that_does_not_wait_for_memory_waits_for_the_end_only(policy: Policy) -> None:
+    policy.kills.wait_for_memory = False
+    now = SECOND + 50 * MS
+    assert core.gate(policy, PENDING, now, victim=Victim.EXITING) is Gate.WAIT
+    assert core.gate(policy, PENDING, now, victim=Victim.ENDED) is Gate.OPEN
+
+
+def test_without_a_timeout_the_gate_waits_for_as_long_as_it_takes(policy: Policy) -> None:
+    policy.timing.kill_timeout_ms = 0
+    hour = SECOND + 3600 * SECOND
+    assert core.gate(policy, PENDING, hour, victim=Victim.EXITING) is Gate.WAIT
+    assert core.gate(policy, PENDING, hour, victim=Victim.ALIVE) is Gate.RETRY
+
+
+# -- the budget --------------------------------------------------------------------------------
+
+
+def test_a_policy_without_a_budget_always_has_a_kill_left(policy: Policy) -> None:
+    decider = Decider(policy)
+    for _ in range(1000):
+        assert decider.may_kill(SECOND)
+        decider.spend()
+
+
+def test_a_budget_of_three_kills_a_minute_gives_one_every_twenty_seconds(policy: Policy) -> None:
+    policy.kills.max_per_minute = 3
+    decider = Decider(policy)
+    killed_at = []
+    for ms in range(0, 121_000, 500):
+        if decider.may_kill(SECOND + ms * MS):
+            decider.spend()
+            killed_at.append(ms)
+    assert killed_at == [0, 500, 1000, 20_000, 40_000, 60_000, 80_000, 100_000, 120_000]
+
+
+def test_quiet_hours_save_up_a_minutes_kills_and_no_more(policy: Policy) -> None:
+    policy.kills.max_per_minute = 2
+    decider = Decider(policy)
+    assert decider.may_kill(SECOND)
+    now = 7200 * SECOND
+    for left in (True, True, False):
+        assert decider.may_kill(now) is left
+        decider.spend()
+
+
+# -- stall ----------------------------------------------------------------------------------------
+
+
+def test_avg10_grows_and_fades_as_the_kernel_has_it() -> None:
+    """calc_avgs() of kernel/sched/psi.c: EXP_10s 1677 of 2048, once in 2 s."""
+    after_one = core.psi_avg10(0, 2 * SECOND, 2 * SECOND)
+    assert after_one == pytest.approx(100 * (2048 - 1677) / 2048, abs=0.1)
+    after_two = core.psi_avg10(after_one, 2 * SECOND, 2 * SECOND)
+    assert after_two == pytest.approx(100 * (1 - (1677 / 2048) ** 2), abs=0.2)
+    assert core.psi_avg10(50, 0, 2 * SECOND) == pytest.approx(50 * 1677 / 2048, abs=0.1)
+
+
+def test_periods_that_nobody_looked_at_count_as_quiet() -> None:
+    assert core.psi_avg10(80, 0, 8 * SECOND) == pytest.approx(80 * (1677 / 2048) ** 4, abs=0.2)
+    assert core.psi_avg10(80, 0, 3600 * SECOND) == pytest.approx(0, abs=0.2)
+    late = core.psi_avg10(0, 2 * SECOND, 6 * SECOND)  # all of it in the last two seconds
+    assert late == pytest.approx(100 * (2048 - 1677) / 2048, abs=0.1)
 
 
 def test_stall_is_the_mean_of_the_cpus_weighted_by_their_busy_time() -> None:

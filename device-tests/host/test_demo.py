@@ -119,7 +119,7 @@ def test_good_trial_has_no_faults_and_says_so() -> None:
     assert "kernel OOM kills: 0" in shown
     assert "foreground survived: yes" in shown
     assert "com.example.maps" in shown
-    assert "free 9 < 50 MB" in shown
+    assert "free 9216 kB < 50 MB" in shown
 
 
 @pytest.mark.parametrize(

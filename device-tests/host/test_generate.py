@@ -39,7 +39,7 @@ def test_regenerating_changes_nothing(checkout: Path) -> None:
 def test_a_change_of_the_contract_is_noticed_in_every_language(checkout: Path) -> None:
     policy = checkout / "proto/lmk/v1/policy.proto"
     changed = policy.read_text().replace(
-        "optional uint32 retry_ms = 5;", "optional uint32 retry_ms = 6;"
+        "optional uint32 retry_ms = 5;", "optional uint32 retry_ms = 100;"
     )
     policy.write_text(changed + "\nmessage Added { optional uint32 sooner_ms = 1; }\n")
     done = check(checkout)
@@ -51,5 +51,7 @@ def test_a_change_of_the_contract_is_noticed_in_every_language(checkout: Path) -
 def test_a_new_field_of_a_policy_reaches_the_view_in_c(checkout: Path) -> None:
     policy = checkout / "proto/lmk/v1/policy.proto"
     field = "  optional uint32 retry_ms = 5;"
-    policy.write_text(policy.read_text().replace(field, f"{field}\n  optional uint32 new_ms = 6;"))
+    policy.write_text(
+        policy.read_text().replace(field, f"{field}\n  optional uint32 new_ms = 100;")
+    )
     assert "bpf/include/lmk/policy_view.h" in check(checkout).stderr

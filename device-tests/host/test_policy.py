@@ -37,10 +37,10 @@ def test_the_default_preset_sets_every_field_and_has_nothing_wrong() -> None:
 
 
 def test_a_file_changes_what_it_names_and_the_preset_fills_in_the_rest() -> None:
-    mine = policy.parse('name: "mine" some_stall { stall_ms: 70 }')
+    mine = policy.parse('name: "mine" stall { psi_partial_stall_ms: 70 }')
     default = policy.preset("default")
-    assert mine.some_stall.stall_ms == 70
-    assert mine.some_stall.window_ms == default.some_stall.window_ms
+    assert mine.stall.psi_partial_stall_ms == 70
+    assert mine.stall.psi_window_size_ms == default.stall.psi_window_size_ms
     assert mine.timing == default.timing
 
 
@@ -63,8 +63,10 @@ def test_a_policy_that_is_no_text_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_an_error_names_the_file_the_line_and_the_column(tmp_path: Path) -> None:
     path = tmp_path / "mine.textpb"
-    path.write_text('name: "mine"\n\nsome_stall {\n  stall: 70\n}\n')
-    with pytest.raises(UsageError, match=r"mine\.textpb:4:3: StallReason has no field stall"):
+    path.write_text('name: "mine"\n\nstall {\n  psi_partial_stall: 70\n}\n')
+    with pytest.raises(
+        UsageError, match=r"mine\.textpb:4:3: Stall has no field psi_partial_stall;"
+    ):
         policy.load(path)
 
 
@@ -74,18 +76,24 @@ def test_an_error_names_the_file_the_line_and_the_column(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("some_stall { stall: 70 }", (1, 14), "did you mean stall_ms (in milliseconds)?"),
+        (
+            "stall { psi_partial_stall: 70 }",
+            (1, 9),
+            "did you mean psi_partial_stall_ms (in milliseconds)?",
+        ),
         ("timing { retry_s: 1 }", (1, 10), "did you mean retry_ms (in milliseconds)?"),
         ("scarcity { available: 12 }", (1, 12), "did you mean available_below_pct (in percent)?"),
-        ("watermrak { }", (1, 1), "Policy has no field watermrak; did you mean watermark"),
-        ("some_stall { stall_ms: 70ms }", (1, 24), "a whole number of milliseconds, not 70ms"),
-        ("some_stall { stall_ms: 0.7 }", (1, 24), "a whole number of milliseconds, not 0.7"),
-        ("some_stall { stall_ms: -1 }", (1, 24), "a whole number of milliseconds, not -1"),
+        ("low_mme { }", (1, 1), "Policy has no field low_mme; did you mean low_mem"),
+        ("timing { retry_ms: 70ms }", (1, 20), "a whole number of milliseconds, not 70ms"),
+        ("timing { retry_ms: 0.7 }", (1, 20), "a whole number of milliseconds, not 0.7"),
+        ("timing { retry_ms: -1 }", (1, 20), "a whole number of milliseconds, not -1"),
         ("timing {\n retry_ms: '250'\n}", (2, 12), "a whole number of milliseconds, not '250'"),
-        ("watermark { level: LOW }", (1, 20), "one of WATERMARK_MIN, WATERMARK_LOW"),
-        ("stall_ms: 70", (1, 1), "it is a field of StallReason"),
-        ("some_stall { stall_ms: 1 stall_ms: 2 }", (1, 36), "stall_ms is given twice"),
-        ("some_stall { stall_ms: 1", (1, 24), 'expected "}"'),
+        ("floors { critical_min_score: all }", (1, 30), "oom_score_adj, 1001 for off"),
+        ("low_mem { level: LOW }", (1, 18), "one of WATERMARK_MIN, WATERMARK_LOW"),
+        ("kills { order: OLDEST }", (1, 16), "one of ORDER_LARGEST_GAIN, ORDER_OLDEST"),
+        ("psi_window_size_ms: 70", (1, 1), "it is a field of Stall"),
+        ("timing { retry_ms: 1 retry_ms: 2 }", (1, 32), "retry_ms is given twice"),
+        ("timing { retry_ms: 1", (1, 20), 'expected "}"'),
     ],
 )
 def test_what_does_not_parse_is_said_with_its_place_and_what_to_write(
@@ -102,21 +110,46 @@ def test_what_does_not_parse_is_said_with_its_place_and_what_to_write(
 @pytest.mark.parametrize(
     ("text", "field", "words"),
     [
-        ("some_stall { stall_ms: 1001 }", "some_stall.stall_ms", "more than fits in"),
-        ("some_stall { window_ms: 99 }", "some_stall.stall_ms", "more than fits in"),
-        ("full_stall { stall_ms: 9 window_ms: 49 }", "full_stall.window_ms", "outside 50..10000"),
-        ("full_stall { window_ms: 10001 }", "full_stall.window_ms", "outside 50..10000"),
-        ("full_stall { stall_ms: 0 }", "full_stall.stall_ms", "always holds"),
+        ("stall { psi_partial_stall_ms: 1001 }", "stall.psi_partial_stall_ms", "more than fits"),
+        ("stall { psi_window_size_ms: 99 }", "stall.psi_partial_stall_ms", "more than fits in"),
+        ("stall { psi_window_size_ms: 49 }", "stall.psi_window_size_ms", "outside 50..10000"),
+        ("stall { psi_window_size_ms: 10001 }", "stall.psi_window_size_ms", "outside 50..10000"),
+        ("stall { psi_complete_stall_ms: 0 }", "stall.psi_complete_stall_ms", "always holds"),
+        ("stall { foreground_weight_pct: 1001 }", "stall.foreground_weight_pct", "tenfold"),
+        ("stall { stall_limit_critical_pct: 101 }", "stall.stall_limit_critical_pct", "percent"),
         ("timing { idle_interval_ms: 9 }", "timing.idle_interval_ms", "is shorter than"),
+        ("timing { poll_long_ms: 9 }", "timing.poll_long_ms", "is shorter than"),
         ("timing { retry_ms: 2001 }", "timing.retry_ms", "no retry would happen"),
-        ("timing { kill_timeout_ms: 0 }", "timing.kill_timeout_ms", "more than 0"),
+        ("timing { poll_short_ms: 0 }", "timing.poll_short_ms", "more than 0"),
+        ("timing { evaluate: EVALUATE_UNSPECIFIED }", "timing.evaluate", "EVALUATE_ON_PSI_EVENTS"),
         ("scarcity { available_below_pct: 101 }", "scarcity.available_below_pct", "100 percent"),
-        ("low_swap { swap_free_low_pct: 101 }", "low_swap.swap_free_low_pct", "100 percent"),
-        ("watermark { min_oom_score_adj: 1001 }", "watermark.min_oom_score_adj", "-1000..1000"),
-        ("watermark { min_oom_score_adj: -1001 }", "watermark.min_oom_score_adj", "-1000..1000"),
-        ("low_swap { min_oom_score_adj: -1 }", "low_swap.min_oom_score_adj", "negative_floor"),
-        ("low_swap { level: WATERMARK_UNSPECIFIED }", "low_swap.level", "WATERMARK_HIGH"),
-        ("watermark { level: 9 }", "watermark.level", "WATERMARK_HIGH"),
+        (
+            "swap { swap_free_low_percentage: 101 }",
+            "swap.swap_free_low_percentage",
+            "100 percent",
+        ),
+        (
+            "swap { swap_compression_ratio_div: 0 }",
+            "swap.swap_compression_ratio_div",
+            "more than 0",
+        ),
+        (
+            "swap { swap_compression_ratio: 1 swap_compression_ratio_div: 2 }",
+            "swap.swap_compression_ratio",
+            "more than it holds",
+        ),
+        (
+            "thrashing { thrashing_limit_critical_pct: 99 }",
+            "thrashing.thrashing_limit_critical_pct",
+            "is less than",
+        ),
+        ("low_mem { lowmem_min_oom_score: 1002 }", "low_mem.lowmem_min_oom_score", "-1000..1001"),
+        ("floors { critical_min_score: -1001 }", "floors.critical_min_score", "-1000..1001"),
+        ("swap { swap_util_min_score: -1 }", "swap.swap_util_min_score", "negative_floor"),
+        ("swap { low_swap_level: WATERMARK_UNSPECIFIED }", "swap.low_swap_level", "WATERMARK_HIGH"),
+        ("low_mem { level: 9 }", "low_mem.level", "WATERMARK_HIGH"),
+        ("kills { order: 9 }", "kills.order", "ORDER_OLDEST"),
+        ("kills { max_per_minute: 6001 }", "kills.max_per_minute", "100 a second"),
         ("only_uids { first: 5 last: 4 }", "only_uids[0]", "first (5) is above last (4)"),
         ("protected_uids { first: 5 }", "protected_uids[0]", "needs both"),
         ("only_uids { first: 1 last: 4294967295 }", "only_uids[0]", "is no uid"),
@@ -135,7 +168,7 @@ def test_a_contradiction_is_found_where_it_is_written(text: str, field: str, wor
 
 def test_a_policy_is_called_after_its_file_unless_it_says_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "gentle.textpb"
-    file.write_text("some_stall { stall_ms: 150 }")
+    file.write_text("stall { psi_partial_stall_ms: 150 }")
     assert policy.load(file).name == "gentle"
     file.write_text('name: "kind"')
     assert policy.load(file).name == "kind"
@@ -146,9 +179,12 @@ def test_a_policy_is_called_after_its_file_unless_it_says_otherwise(tmp_path: Pa
     ("text", "words"),
     [
         (
-            "full_stall { enabled: false } low_swap { enabled: false } "
-            "some_stall { enabled: false } watermark { enabled: false }",
-            "every reason is switched off",
+            "stall { partial_stall_min_score: 1001 complete_stall_min_score: 1001 } "
+            "swap { swap_util_min_score: 1001 } thrashing { filecache_min_score: 1001 } "
+            "low_mem { lowmem_min_oom_score: 1001 pressure_after_kill_min_score: 1001 } "
+            "reclaim { direct_reclaim_min_score: 1001 } "
+            "floors { perceptible_min_score: 1001 critical_min_score: 1001 }",
+            "every floor is 1001",
         ),
         (
             "only_uids { first: 10 last: 12 } protected_uids { first: 5 last: 20 }",
@@ -163,8 +199,8 @@ def test_a_policy_under_which_nobody_can_die_is_a_mistake(text: str, words: str)
 
 
 def test_a_floor_below_zero_is_taken_with_the_override() -> None:
-    mine = policy.parse("allow_negative_floor: true low_swap { min_oom_score_adj: -800 }")
-    assert mine.low_swap.min_oom_score_adj == -800
+    mine = policy.parse("allow_negative_floor: true floors { critical_min_score: -800 }")
+    assert mine.floors.critical_min_score == -800
 
 
 def test_more_ranges_than_the_handlers_hold_are_refused() -> None:
@@ -173,7 +209,7 @@ def test_more_ranges_than_the_handlers_hold_are_refused() -> None:
 
 
 def test_findings_come_in_the_order_of_their_lines() -> None:
-    text = "watermark { min_oom_score_adj: 2000 }\nscarcity { available_below_pct: 200 }\n"
+    text = "floors { critical_min_score: 2000 }\nscarcity { available_below_pct: 200 }\n"
     assert [finding.line for finding in policy.check(text)] == [1, 2]
 
 
@@ -190,5 +226,8 @@ def test_no_text_breaks_the_checker(text: str) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 def test_a_stall_limit_is_taken_exactly_when_it_fits_its_window(stall: int, window: int) -> None:
-    text = f"some_stall {{ stall_ms: {stall} window_ms: {window} }}"
+    text = (
+        f"stall {{ psi_partial_stall_ms: {stall} psi_complete_stall_ms: 1"
+        f" psi_window_size_ms: {window} }}"
+    )
     assert (policy.check(text) == []) == (50 <= window <= 10_000 and 0 < stall <= window)

@@ -24,7 +24,8 @@ from lmk.proto.record_pb2 import (
 from lmk.report import Position, RecordStream
 from lmk.report.live import LiveTable
 from lmk.report.plain import json_line, plain
-from lmk.report.text import HEADER, Clock, describe, header, kb, reason_words, report_line
+from lmk.report.signals import kb, reason_words
+from lmk.report.text import HEADER, Clock, describe, header, report_line
 
 MS = 1_000_000
 SEEN = 5_000 * MS

@@ -231,7 +231,7 @@ def test_the_agents_exit_code_is_the_kind_of_error_and_its_last_line_the_message
     story = "0: (79) r1 = *(u64 *)(r1 +0)\nR1 invalid mem access\nlmk-agent: handlers refused\n"
     _device, root = root_on(FACTS, result(stderr=story, code=code))
     with pytest.raises(kind) as raised:
-        start_agent(root, gather(root), "ab" * 32, preset("default"), 1000)
+        start_agent(root, gather(root), "ab" * 32, preset("default"), 1000, "me@here")
     assert type(raised.value) is kind
     assert str(raised.value) == "scripted: the agent does not start: handlers refused"
     assert "R1 invalid mem access" in raised.value.detail

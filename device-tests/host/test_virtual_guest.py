@@ -213,6 +213,16 @@ def test_record_of_another_version_says_what_to_do(sleeper: subprocess.Popen[byt
         virtual.find("virtual#x")
 
 
+def test_record_of_another_version_hides_no_other_guest(sleeper: subprocess.Popen[bytes]) -> None:
+    found = record_of(sleeper)
+    stranger = found.directory.parent / "virtual-7.3#stranger"
+    stranger.mkdir()
+    (stranger / "guest.json").write_text(json.dumps({"name": "virtual:7.3#stranger"}))
+    assert [guest.name for guest in virtual.running()] == [found.name]
+    assert len(virtual.unreadable()) == 1
+    assert "virtual-7.3#stranger" in virtual.unreadable()[0]
+
+
 @pytest.mark.parametrize("answer", ["CNXN", "AUTH"])
 def test_guest_is_up_when_its_adbd_answers(qemu_is: Stand, answer: str) -> None:
     qemu_is(ANSWER, answer)

@@ -47,4 +47,4 @@ def test_the_installed_package_says_that_it_is_typed(installed: Installed) -> No
 
 
 def test_the_installed_command_reads_policies(installed: Installed) -> None:
-    assert "some_stall" in installed.lmk("policy", "show", "default").stdout
+    assert "psi_partial_stall_ms" in installed.lmk("policy", "show", "default").stdout

@@ -125,12 +125,9 @@ def _kill_many(device: Device, session: Session, policy: Policy, kills: int, bun
     hasty.CopyFrom(policy)
     hasty.name = "bench: any stall kills"
     hasty.scarcity.available_below_pct = 100
-    for reason in (hasty.full_stall, hasty.low_swap, hasty.watermark):
-        reason.enabled = False
-    hasty.some_stall.enabled = True
-    hasty.some_stall.stall_ms = 1
-    hasty.some_stall.window_ms = 10_000
-    hasty.some_stall.min_oom_score_adj = 900
+    hasty.stall.psi_partial_stall_ms = 1
+    hasty.stall.psi_window_size_ms = 10_000
+    hasty.stall.partial_stall_min_score = 900
     del hasty.only_uids[:]
     hasty.only_uids.add(first=FIRST_UID, last=LAST_UID)
     rows = [Row("tiny", FIRST_UID, 950, _TINY_KB, count=_TINY_AT_ONCE)]

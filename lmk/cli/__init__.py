@@ -29,6 +29,7 @@ _COMMANDS = {
     "detach": "lmk.cli.attach:detach",
     "devices": "lmk.cli.devices:devices",
     "doctor": "lmk.cli.doctor:doctor",
+    "kill": "lmk.cli.kill:kill",
     "policy": "lmk.cli.policy:policy",
     "pressure": "lmk.cli.pressure:pressure",
     "report": "lmk.cli.report:report",
@@ -61,6 +62,7 @@ _SECTIONS = {
     "Trying it out": {
         "virtual": "Boot, list and end virtual devices.",
         "pressure": "Make memory pressure on a device.",
+        "kill": "Have the handlers kill one process now.",
     },
     "Afterwards": {
         "report": "Show or convert captures of the stream.",

@@ -37,6 +37,7 @@ __all__ = ["attach", "detach"]
 )
 @click.option("--persist", is_flag=True, help="No lease: until `lmk detach` or a reboot.")
 @click.option("--dry-run", is_flag=True, help="Decide and report, but kill nobody.")
+@click.option("--take-over", is_flag=True, help="Also from somebody else who holds the device.")
 def attach(
     serial: str | None,
     transport: str | None,
@@ -45,6 +46,7 @@ def attach(
     lease: timedelta | None,
     persist: bool,
     dry_run: bool,
+    take_over: bool,
 ) -> None:
     """Push handlers and agent, start them, and leave them running.
 
@@ -62,6 +64,7 @@ def attach(
             bundle=bundle,
             lease=None if persist else lease,
             dry_run=True if dry_run else None,
+            take_over=take_over,
         ).keep()
         hello = session.hello
         until = "until `lmk detach`" if persist else f"lease {lease}"

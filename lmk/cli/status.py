@@ -15,9 +15,10 @@ from lmk.cli.options import device_options
 from lmk.console import Column, open_console, show_table
 from lmk.device.resolve import connect
 from lmk.proto.control_pb2 import Status
-from lmk.proto.record_pb2 import Carrier, KillPath, Signal
+from lmk.proto.record_pb2 import Carrier, KillPath
 from lmk.report.plain import plain
-from lmk.report.text import kb, printable
+from lmk.report.signals import kb, reading
+from lmk.report.text import printable
 from lmk.session import connect_session
 
 __all__ = ["status"]
@@ -135,19 +136,9 @@ def _show_signals(found: Status, console: Console) -> None:
         return
     table = _table("SIGNAL", "NOW", "LIMIT", "")
     for signal in found.signals:
-        name = Signal.Kind.Name(signal.kind).lower()
-        stall = name.endswith("_us")
-        words = name.removesuffix("_us").removesuffix("_kb").replace("_", " ")
-        now, limit = (
-            (f"{value / 1000:.1f} ms" if stall else kb(value))
-            for value in (signal.value, signal.limit)
-        )
-        table.add_row(
-            words,
-            now,
-            limit,
-            "over" if signal.breached and stall else "below" if signal.breached else "",
-        )
+        now = reading(signal)
+        word = ("below" if now.below else "over") if now.breached else ""
+        table.add_row(now.name, now.now, now.limit, word)
     console.print(table)
 
 

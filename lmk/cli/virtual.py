@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from lmk import virtual as guests
-from lmk.cli.options import verbose_option
+from lmk.cli.options import say, verbose_option
 from lmk.console import Column, open_console, show_table
 from lmk.errors import UsageError
 
@@ -99,6 +99,8 @@ def down(names: tuple[str, ...], everyone: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the virtual devices that run."""
     running = guests.running()
+    for wrong in guests.unreadable():
+        say(f"left out: {wrong}")
     if as_json:
         rows = [
             asdict(guest) | {"console_log": str(guest.console_log), "address": guest.address}

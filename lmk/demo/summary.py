@@ -11,9 +11,9 @@ from rich.text import Text
 
 from lmk.bench.figures import Figure, distribution
 from lmk.demo.run import Performance
-from lmk.proto.record_pb2 import KillPath, KillReport, Signal
+from lmk.proto.record_pb2 import KillPath, KillReport
 from lmk.report.plain import plain
-from lmk.report.text import kb
+from lmk.report.signals import kb, reading
 from lmk.workload.android import class_of
 from lmk.workload.phases import PHASES, phases_ms
 
@@ -134,18 +134,12 @@ def _deaths(console: Console, performance: Performance) -> None:
 
 
 def _because(report: KillReport) -> str:
-    """Every signal that was on the bad side of its limit: ``free 43 < 53 MB``."""
+    """Every signal that was on the bad side of its limit: ``free 43 MB < 53 MB``."""
     words = []
     for signal in report.signals:
-        if not signal.breached:
-            continue
-        name = Signal.Kind.Name(signal.kind).lower().replace("_", " ")
-        if name.endswith(" us"):
-            value, limit, unit, sign = signal.value / 1e3, signal.limit / 1e3, "ms", "≥"
-        else:
-            value, limit, unit, sign = signal.value / 1024, signal.limit / 1024, "MB", "<"
-        name = name.rpartition(" ")[0]
-        words.append(f"{name} {value:.0f} {sign} {limit:.0f} {unit}")
+        now = reading(signal)
+        if now.breached:
+            words.append(f"{now.name} {now.now} {'<' if now.below else '≥'} {now.limit}")
     return ", ".join(words)
 
 

@@ -11,14 +11,17 @@ runs the very code that decides in the kernel.
 """
 
 from lmk.policy.check import Finding, check_policy
+from lmk.policy.differences import Difference, differences
 from lmk.policy.text import check, dump, load, parse, preset, presets
 from lmk.proto.policy_pb2 import Policy
 
 __all__ = [
+    "Difference",
     "Finding",
     "Policy",
     "check",
     "check_policy",
+    "differences",
     "dump",
     "load",
     "parse",

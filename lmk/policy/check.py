@@ -11,13 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lmk.proto.policy_pb2 import (
-    Policy,
-    StallReason,
-    SwapReason,
-    UidRange,
-    WatermarkReason,
-)
+from lmk.proto.policy_pb2 import Policy, Stall, UidRange
 
 __all__ = ["Finding", "check_policy"]
 
@@ -33,13 +27,15 @@ class Finding:
     """Something wrong with a policy.
 
     :ivar line: 1.., or 0 when the file does not name the field (a default is at fault).
-    :ivar field: path of the field: ``full_stall.stall_ms``.
+    :ivar field: path of the field: ``stall.psi_partial_stall_ms``.
     """
 
     line: int
     column: int
     field: str
     message: str
+    #: All fields that the rule holds against each other, `field` first.
+    fields: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.line}:{self.column}: {self.message}" if self.line else f" {self.message}"
@@ -54,7 +50,7 @@ def check_policy(policy: Policy, text: str = "") -> list[Finding]:
     findings = []
     for fields, message in _rules(policy):
         place = next((places[field] for field in fields if field in places), (0, 0))
-        findings.append(Finding(*place, fields[0], message))
+        findings.append(Finding(*place, fields[0], message, fields))
     return sorted(findings, key=lambda finding: (finding.line, finding.column))
 
 
@@ -67,26 +63,84 @@ def _rules(policy: Policy) -> Iterator[_Broken]:
     if size > _MAX_NAME_BYTES:
         yield ("name",), f"name is {size} bytes long, at most {_MAX_NAME_BYTES} fit"
     yield from _timing(policy)
-    yield from _percent("scarcity.available_below_pct", policy.scarcity.available_below_pct)
-    yield from _stall(policy, "full_stall", policy.full_stall)
-    yield from _level("low_swap", policy.low_swap)
-    yield from _percent("low_swap.swap_free_low_pct", policy.low_swap.swap_free_low_pct)
-    yield from _floor(policy, "low_swap", policy.low_swap.min_oom_score_adj)
-    yield from _stall(policy, "some_stall", policy.some_stall)
-    yield from _level("watermark", policy.watermark)
-    yield from _floor(policy, "watermark", policy.watermark.min_oom_score_adj)
+    yield from _stall(policy.stall)
+    for field in _PERCENTS:
+        yield from _at_most(policy, field, 100, "more than 100 percent")
+    for field in _WEIGHTS:
+        yield from _at_most(policy, field, 1000, "more than tenfold")
+    for field, least, most in _RANGES:
+        value = _value(policy, field)
+        if not least <= value <= most:
+            yield (field,), f"{field} is {value}, outside {least}..{most}"
+    for field in _LEVELS:
+        if _value(policy, field) not in (1, 2, 3):
+            yield (field,), f"{field} is one of WATERMARK_MIN, WATERMARK_LOW, WATERMARK_HIGH"
+    for field in _FLOORS:
+        yield from _floor(policy, field)
+    yield from _swap(policy)
+    yield from _thrashing(policy)
+    yield from _kills(policy)
     yield from _uids("only_uids", list(policy.only_uids))
     yield from _uids("protected_uids", list(policy.protected_uids))
     yield from _harmless(policy)
 
 
+#: Floors: nobody below that oom_score_adj dies for that reason; 1001 switches the reason off.
+_REASON_FLOORS = (
+    "stall.partial_stall_min_score",
+    "stall.complete_stall_min_score",
+    "swap.swap_util_min_score",
+    "thrashing.filecache_min_score",
+    "low_mem.lowmem_min_oom_score",
+    "low_mem.pressure_after_kill_min_score",
+    "reclaim.direct_reclaim_min_score",
+)
+_FLOORS = (*_REASON_FLOORS, "floors.perceptible_min_score", "floors.critical_min_score")
+_LEVELS = ("swap.low_swap_level", "low_mem.level")
+_PERCENTS = (
+    "scarcity.available_below_pct",
+    "stall.stall_limit_critical_pct",
+    "swap.swap_free_low_percentage",
+    "swap.swap_util_max_pct",
+    "thrashing.thrashing_limit_decay_pct",
+)
+_WEIGHTS = ("stall.foreground_weight_pct", "stall.background_weight_pct")
+#: What the agent takes (bpf/agent/policy_check.c) and no other rule is about.
+_RANGES = (
+    ("timing.pressure_interval_ms", 0, 1000),
+    ("timing.idle_interval_ms", 0, 60_000),
+    ("timing.fill_rate_mb_per_s", 0, 1_000_000),
+    ("timing.kill_timeout_ms", 0, 60_000),
+    ("timing.retry_ms", 0, 60_000),
+    ("timing.poll_short_ms", 0, 10_000),
+    ("timing.poll_long_ms", 0, 10_000),
+    ("stall.foreground_up_to_score", -1000, 1000),
+    ("swap.swap_compression_ratio", 0, 1_000_000),
+    ("swap.swap_compression_ratio_div", 0, 1_000_000),
+    ("thrashing.thrashing_limit_pct", 0, 1_000_000),
+    ("thrashing.thrashing_limit_critical_pct", 0, 1_000_000),
+    ("kills.largest_rss_up_to_score", -1000, 1000),
+)
+_OFF = 1001
+
+
+def _value(policy: Policy, field: str) -> int:
+    group, _, name = field.partition(".")
+    return int(getattr(getattr(policy, group), name))
+
+
+def _at_most(policy: Policy, field: str, most: int, words: str) -> Iterator[_Broken]:
+    value = _value(policy, field)
+    if value > most:
+        yield (field,), f"{field} is {value}, {words}"
+
+
 def _harmless(policy: Policy) -> Iterator[_Broken]:
     """A policy under which nobody can ever die is a mistake; a dry run says so itself."""
-    reasons = ("full_stall", "low_swap", "some_stall", "watermark")
-    if not any(getattr(policy, reason).enabled for reason in reasons):
+    if all(_value(policy, field) >= _OFF for field in _FLOORS):
         yield (
-            tuple(f"{reason}.enabled" for reason in reasons),
-            "every reason is switched off: nobody would ever be killed; "
+            _FLOORS,
+            f"every floor is {_OFF}: nobody would ever be killed; "
             "to decide without killing: dry_run: true",
         )
     if policy.only_uids and all(
@@ -105,15 +159,29 @@ def _harmless(policy: Policy) -> Iterator[_Broken]:
 def _timing(policy: Policy) -> Iterator[_Broken]:
     timing = policy.timing
     for field in timing.DESCRIPTOR.fields:
+        # kill_timeout_ms 0 is lmkd's "wait without limit".
+        if field.name in ("early_out", "evaluate", "kill_timeout_ms"):
+            continue
         if getattr(timing, field.name) == 0:
             yield (f"timing.{field.name}",), f"timing.{field.name} must be more than 0"
+    if timing.evaluate not in (1, 2):
+        yield (
+            ("timing.evaluate",),
+            "timing.evaluate is one of EVALUATE_CONTINUOUSLY, EVALUATE_ON_PSI_EVENTS",
+        )
     if timing.idle_interval_ms < timing.pressure_interval_ms:
         yield (
             ("timing.idle_interval_ms", "timing.pressure_interval_ms"),
             f"timing.idle_interval_ms ({timing.idle_interval_ms}) is shorter than "
             f"timing.pressure_interval_ms ({timing.pressure_interval_ms})",
         )
-    if timing.retry_ms > timing.kill_timeout_ms:
+    if timing.poll_long_ms < timing.poll_short_ms:
+        yield (
+            ("timing.poll_long_ms", "timing.poll_short_ms"),
+            f"timing.poll_long_ms ({timing.poll_long_ms}) is shorter than "
+            f"timing.poll_short_ms ({timing.poll_short_ms})",
+        )
+    if timing.kill_timeout_ms and timing.retry_ms > timing.kill_timeout_ms:
         yield (
             ("timing.retry_ms", "timing.kill_timeout_ms"),
             f"timing.retry_ms ({timing.retry_ms}) is longer than "
@@ -121,43 +189,69 @@ def _timing(policy: Policy) -> Iterator[_Broken]:
         )
 
 
-def _stall(policy: Policy, path: str, reason: StallReason) -> Iterator[_Broken]:
-    window = reason.window_ms
+def _stall(stall: Stall) -> Iterator[_Broken]:
+    window = stall.psi_window_size_ms
     if not _MIN_WINDOW_MS <= window <= _MAX_WINDOW_MS:
         yield (
-            (f"{path}.window_ms",),
-            f"{path}.window_ms is {window}, outside {_MIN_WINDOW_MS}..{_MAX_WINDOW_MS}",
+            ("stall.psi_window_size_ms",),
+            f"stall.psi_window_size_ms is {window}, outside {_MIN_WINDOW_MS}..{_MAX_WINDOW_MS}",
         )
-    if reason.stall_ms > window:
+    for name in ("psi_partial_stall_ms", "psi_complete_stall_ms"):
+        value = getattr(stall, name)
+        if value > window:
+            yield (
+                (f"stall.{name}", "stall.psi_window_size_ms"),
+                f"stall.{name} ({value}) is more than fits in stall.psi_window_size_ms ({window})",
+            )
+        if value == 0:
+            yield (
+                (f"stall.{name}",),
+                f"stall.{name} is 0, which always holds; to switch a reason off, give its floor "
+                f"{_OFF}",
+            )
+
+
+def _swap(policy: Policy) -> Iterator[_Broken]:
+    swap = policy.swap
+    if swap.swap_compression_ratio_div == 0:
         yield (
-            (f"{path}.stall_ms", f"{path}.window_ms"),
-            f"{path}.stall_ms ({reason.stall_ms}) is more than fits in {path}.window_ms ({window})",
+            ("swap.swap_compression_ratio_div",),
+            "swap.swap_compression_ratio_div must be more than 0",
         )
-    if reason.enabled and reason.stall_ms == 0:
+    elif swap.swap_compression_ratio and (
+        swap.swap_compression_ratio < swap.swap_compression_ratio_div
+    ):
         yield (
-            (f"{path}.stall_ms",),
-            f"{path}.stall_ms is 0, which always holds; to switch the reason off: enabled: false",
+            ("swap.swap_compression_ratio", "swap.swap_compression_ratio_div"),
+            f"swap.swap_compression_ratio ({swap.swap_compression_ratio}) is less than "
+            f"swap.swap_compression_ratio_div ({swap.swap_compression_ratio_div}): "
+            "compressed memory would take more than it holds",
         )
-    yield from _floor(policy, path, reason.min_oom_score_adj)
 
 
-def _level(path: str, reason: SwapReason | WatermarkReason) -> Iterator[_Broken]:
-    if reason.level not in (1, 2, 3):
+def _thrashing(policy: Policy) -> Iterator[_Broken]:
+    thrashing = policy.thrashing
+    if thrashing.thrashing_limit_critical_pct < thrashing.thrashing_limit_pct:
         yield (
-            (f"{path}.level",),
-            f"{path}.level is one of WATERMARK_MIN, WATERMARK_LOW, WATERMARK_HIGH",
+            ("thrashing.thrashing_limit_critical_pct", "thrashing.thrashing_limit_pct"),
+            f"thrashing.thrashing_limit_critical_pct ({thrashing.thrashing_limit_critical_pct}) "
+            f"is less than thrashing.thrashing_limit_pct ({thrashing.thrashing_limit_pct})",
         )
 
 
-def _percent(field: str, value: int) -> Iterator[_Broken]:
-    if value > 100:
-        yield (field,), f"{field} is {value}, more than 100 percent"
+def _kills(policy: Policy) -> Iterator[_Broken]:
+    if policy.kills.order not in (1, 2, 3):
+        yield (
+            ("kills.order",),
+            "kills.order is one of ORDER_LARGEST_GAIN, ORDER_OLDEST, ORDER_LARGEST_RSS",
+        )
+    yield from _at_most(policy, "kills.max_per_minute", 6000, "more than 100 a second")
 
 
-def _floor(policy: Policy, path: str, floor: int) -> Iterator[_Broken]:
-    field = f"{path}.min_oom_score_adj"
-    if not -1000 <= floor <= 1000:
-        yield (field,), f"{field} is {floor}, outside -1000..1000"
+def _floor(policy: Policy, field: str) -> Iterator[_Broken]:
+    floor = _value(policy, field)
+    if not -1000 <= floor <= _OFF:
+        yield (field,), f"{field} is {floor}, outside -1000..{_OFF} ({_OFF}: off)"
     elif floor < 0 and not policy.allow_negative_floor:
         yield (
             (field,),

@@ -10,10 +10,39 @@
 #include "policy/rank.h"
 #include "policy/window.h"
 
-void lmk_core_decide(const struct lmk_policy *policy, const struct lmk_sample *sample,
-		     struct lmk_verdict *verdict)
+__u32 lmk_core_look(const struct lmk_policy *policy, const struct lmk_sample *sample,
+		    struct lmk_history *history)
 {
-	lmk_decide(policy, sample, verdict);
+	return lmk_look_of(policy, sample, history);
+}
+
+void lmk_core_track(const struct lmk_policy *policy, const struct lmk_sample *sample,
+		    struct lmk_history *history)
+{
+	lmk_track(policy, sample, history);
+}
+
+void lmk_core_decide(const struct lmk_policy *policy, const struct lmk_sample *sample,
+		     const struct lmk_history *history, __u32 look, struct lmk_verdict *verdict)
+{
+	lmk_decide(policy, sample, history, look, verdict);
+}
+
+void lmk_core_note_verdict(const struct lmk_verdict *verdict, struct lmk_history *history)
+{
+	lmk_note_verdict(verdict, history);
+}
+
+void lmk_core_note_kill(const struct lmk_policy *policy, const struct lmk_verdict *verdict,
+			struct lmk_history *history)
+{
+	lmk_note_kill(policy, verdict, history);
+}
+
+void lmk_core_note_look(const struct lmk_policy *policy, const struct lmk_sample *sample,
+			struct lmk_history *history, const struct lmk_verdict *verdict, __u32 look)
+{
+	lmk_note_look(policy, sample, history, verdict, look);
 }
 
 __u32 lmk_core_interval_ms(const struct lmk_policy *policy, const struct lmk_sample *sample,
@@ -28,9 +57,20 @@ __u32 lmk_core_gate(const struct lmk_policy *policy, const struct lmk_pending *p
 	return lmk_gate_of(policy, pending, now_ns, victim);
 }
 
-int lmk_core_rank(const struct lmk_process *a, const struct lmk_process *b)
+int lmk_core_budget_has(const struct lmk_policy *policy, struct lmk_history *history, __u64 now_ns)
 {
-	return lmk_rank(a, b);
+	return lmk_budget_has(policy, history, now_ns);
+}
+
+void lmk_core_budget_spend(const struct lmk_policy *policy, struct lmk_history *history)
+{
+	lmk_budget_spend(policy, history);
+}
+
+int lmk_core_rank(const struct lmk_policy *policy, const struct lmk_process *a,
+		  const struct lmk_process *b, __u32 compression_pct)
+{
+	return lmk_rank(policy, a, b, compression_pct);
 }
 
 __u32 lmk_core_refusal(const struct lmk_policy *policy, const struct lmk_process *process,
@@ -42,6 +82,11 @@ __u32 lmk_core_refusal(const struct lmk_policy *policy, const struct lmk_process
 __u64 lmk_core_window_growth(struct lmk_window *window, __u64 size_ns, __u64 now_ns, __u64 value)
 {
 	return lmk_window_growth(window, size_ns, now_ns, value);
+}
+
+__u64 lmk_core_avg10(__u64 avg, __u64 stall_ns, __u64 period_ns)
+{
+	return lmk_psi_avg10(avg, stall_ns, period_ns);
 }
 
 void lmk_core_psi(const struct lmk_psi_delta *cpus, __u32 count, __u64 *some_ns, __u64 *full_ns)

@@ -6,7 +6,8 @@ through ctypes. Times are nanoseconds, sizes KiB, as in ``bpf/include/lmk/abi.h`
 
 ::
 
-    verdict = core.decide(policy, core.Sample(total_kb=4_000_000, free_kb=9_000, ...))
+    decider = core.Decider(policy)
+    verdict = decider.evaluate(core.Sample(total_kb=4_000_000, free_kb=9_000, ...))
     victims = core.choose(policy, processes, verdict.floor)
 """
 
@@ -28,6 +29,7 @@ from lmk.errors import LmkError
 from lmk.policy.layout import (
     COMM_BYTES,
     UID_RANGES,
+    HistoryStruct,
     PendingStruct,
     PolicyStruct,
     ProcessStruct,
@@ -40,12 +42,16 @@ from lmk.proto.policy_pb2 import Policy
 from lmk.proto.record_pb2 import Reason
 
 __all__ = [
+    "Decider",
     "Gate",
     "Known",
+    "Level",
+    "Look",
     "Pending",
     "Process",
     "ProcessFlag",
     "PsiDelta",
+    "Reclaiming",
     "Refusal",
     "Sample",
     "SignalBit",
@@ -53,9 +59,9 @@ __all__ = [
     "Victim",
     "Window",
     "choose",
-    "decide",
     "gate",
     "interval_ms",
+    "psi_avg10",
     "psi_stall_ns",
     "rank",
     "refusal",
@@ -70,7 +76,35 @@ class Known(enum.IntFlag):
     SWAP = 2
     PSI = 4
     REFAULTS = 8
-    ALL = 15
+    RECLAIM = 16
+    COMPRESSION = 32
+    ALL = 63
+
+
+class Level(enum.IntEnum):
+    """``enum lmk_level``: how low free memory is."""
+
+    NONE = 0
+    HIGH = 1
+    LOW = 2
+    MIN = 3
+
+
+class Look(enum.IntEnum):
+    """``enum lmk_look``: why an evaluation is made."""
+
+    NONE = 0
+    POLL = 1
+    PARTIAL = 2
+    COMPLETE = 3
+
+
+class Reclaiming(enum.IntEnum):
+    """``enum lmk_reclaiming``: who reclaims memory now."""
+
+    NONE = 0
+    KSWAPD = 1
+    DIRECT = 2
 
 
 class ProcessFlag(enum.IntFlag):
@@ -94,6 +128,11 @@ class SignalBit(enum.IntFlag):
     SWAP = 4
     SOME = 8
     FULL = 16
+    THRASHING = 32
+    SWAP_UTIL = 64
+    RECLAIM = 128
+    FILECACHE = 256
+    CRITICAL_STALL = 512
 
 
 class Refusal(enum.IntEnum):
@@ -126,6 +165,7 @@ class Gate(enum.IntEnum):
     WAIT = 1
     RETRY = 2
     TIMEOUT = 3
+    BUDGET = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +191,24 @@ class Sample:
     psi_full_window_us: int = 0
     refault_file: int = 0
     refault_anon: int = 0
+    cma_free_kb: int = 0
+    inactive_file_kb: int = 0
+    anon_lru_kb: int = 0
+    dirty_kb: int = 0
+    protection_kb: int = 0
+    pgscan_kswapd: int = 0
+    pgscan_direct: int = 0
+    pgrefill: int = 0
+    reclaim_foreground_us: int = 0
+    reclaim_background_us: int = 0
+    reclaim_longest_us: int = 0
+    zones_below: Level = Level.NONE
+    full_avg10_pct100: int = 0
+    page_kb: int = 4
+    compression_pct: int = 0
     direct_reclaimers: int = 0
     kswapd_awake: bool = False
-    known: Known = Known.ALL
+    known: Known = Known.ALL & ~Known.COMPRESSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +227,7 @@ class Process:
     pgtables_kb: int = 0
     min_flt: int = 0
     maj_flt: int = 0
+    adj_since_ns: int = 0
     tid: int = 0
     threads: int = 1
     flags: ProcessFlag = ProcessFlag.NONE
@@ -184,16 +240,29 @@ class Verdict:
 
     :ivar reason: of :class:`lmk.proto.record_pb2.Reason`; 0 when there is none.
     :ivar floor: no process below this oom_score_adj may die; 1001 when there is no reason.
+    :ivar idle: the reasons were not gone through: memory was not scarce, or early out.
     """
 
     reason: Reason.ValueType
     floor: int
     breached: SignalBit
+    level: Level
+    free_kb: int
     free_limit_kb: int
     available_limit_kb: int
+    swap_free_kb: int
     swap_limit_kb: int
+    some_us: int
     some_limit_us: int
     full_limit_us: int
+    reclaim_limit_us: int
+    filecache_limit_kb: int
+    thrashing_pct: int
+    thrashing_limit_pct: int
+    thrashing_max_pct: int
+    swap_util_pct: int
+    swap_util_limit_pct: int
+    idle: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,29 +291,72 @@ class PsiDelta:
     nonidle: int
 
 
-def decide(policy: Policy, sample: Sample) -> Verdict:
-    """``lmk_decide()``: is there a reason to kill, and down to which oom_score_adj?"""
-    verdict = VerdictStruct()
-    _library().lmk_core_decide(
-        ctypes.byref(_policy(policy)),
-        ctypes.byref(_filled(SampleStruct(), sample)),
-        ctypes.byref(verdict),
-    )
-    return Verdict(
-        reason=Reason.ValueType(verdict.reason),
-        floor=verdict.floor,
-        breached=SignalBit(verdict.breached),
-        free_limit_kb=verdict.free_limit_kb,
-        available_limit_kb=verdict.available_limit_kb,
-        swap_limit_kb=verdict.swap_limit_kb,
-        some_limit_us=verdict.some_limit_us,
-        full_limit_us=verdict.full_limit_us,
-    )
+class Decider:
+    """A policy with what it remembers: evaluations one after the other, as in the handlers.
+
+    :param policy: a complete one; it may be exchanged between evaluations.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.history = HistoryStruct()
+        #: Why the last evaluation was made.
+        self.look = Look.NONE
+
+    def evaluate(self, sample: Sample, *, look: Look | None = None) -> Verdict:
+        """Whether there is a reason to kill, and down to which oom_score_adj.
+
+        :param look: why it is made; default: as ``lmk_look_of()`` finds.
+        """
+        view, struct = _policy(self.policy), _filled(SampleStruct(), sample)
+        history, verdict = ctypes.byref(self.history), VerdictStruct()
+        library = _library()
+        found = Look(library.lmk_core_look(ctypes.byref(view), ctypes.byref(struct), history))
+        self.look = found if look is None else look
+        if self.look is not Look.NONE:
+            library.lmk_core_track(ctypes.byref(view), ctypes.byref(struct), history)
+        library.lmk_core_decide(
+            ctypes.byref(view), ctypes.byref(struct), history, int(self.look), ctypes.byref(verdict)
+        )
+        if self.look is not Look.NONE:
+            library.lmk_core_note_verdict(ctypes.byref(verdict), history)
+        return _verdict(verdict)
+
+    def end(self, sample: Sample, verdict: Verdict, *, killed: bool = False) -> None:
+        """End the evaluation that gave `verdict`: with a kill, or without."""
+        view, struct = _policy(self.policy), _filled(SampleStruct(), sample)
+        history, given = ctypes.byref(self.history), _filled(VerdictStruct(), verdict)
+        if killed:
+            _library().lmk_core_note_kill(ctypes.byref(view), ctypes.byref(given), history)
+        _library().lmk_core_note_look(
+            ctypes.byref(view), ctypes.byref(struct), history, ctypes.byref(given), int(self.look)
+        )
+
+    def may_kill(self, now_ns: int) -> bool:
+        """``lmk_budget_has()``: whether the budget has a kill left at that moment."""
+        view = _policy(self.policy)
+        return bool(
+            _library().lmk_core_budget_has(
+                ctypes.byref(view), ctypes.byref(self.history), ctypes.c_uint64(now_ns)
+            )
+        )
+
+    def spend(self) -> None:
+        """``lmk_budget_spend()``: a kill was made."""
+        view = _policy(self.policy)
+        _library().lmk_core_budget_spend(ctypes.byref(view), ctypes.byref(self.history))
 
 
-def rank(a: Process, b: Process) -> int:
+def rank(policy: Policy, a: Process, b: Process, *, compression_pct: int = 0) -> int:
     """``lmk_rank()``: above 0 when `a` dies before `b`, below 0 after, 0 for the same process."""
-    return int(_library().lmk_core_rank(ctypes.byref(_process(a)), ctypes.byref(_process(b))))
+    return int(
+        _library().lmk_core_rank(
+            ctypes.byref(_policy(policy)),
+            ctypes.byref(_process(a)),
+            ctypes.byref(_process(b)),
+            compression_pct,
+        )
+    )
 
 
 def refusal(policy: Policy, process: Process, floor: int) -> Refusal:
@@ -262,7 +374,8 @@ def choose(policy: Policy, processes: Iterable[Process], floor: int) -> list[Pro
     As the handlers do: those that may not are left out, the others go by :func:`rank`.
     """
     eligible = [each for each in processes if refusal(policy, each, floor) is Refusal.NONE]
-    return sorted(eligible, key=functools.cmp_to_key(rank), reverse=True)
+    order = functools.cmp_to_key(functools.partial(rank, policy))
+    return sorted(eligible, key=order, reverse=True)
 
 
 def interval_ms(policy: Policy, sample: Sample, *, under_pressure: bool = False) -> int:
@@ -307,6 +420,12 @@ class Window:
         )
 
 
+def psi_avg10(avg: float, stall_ns: int, period_ns: int) -> float:
+    """``lmk_psi_avg10()``: avg10 in percent after a period with that much stall."""
+    fixed = int(avg * 2048)
+    return int(_library().lmk_core_avg10(fixed, stall_ns, period_ns)) / 2048
+
+
 def psi_stall_ns(cpus: Sequence[PsiDelta]) -> tuple[int, int]:
     """``lmk_psi_add()`` over `cpus`: (some, full), weighted by each CPU's non-idle time."""
     array = (PsiDeltaStruct * len(cpus))(
@@ -327,7 +446,19 @@ def _process(process: Process) -> ProcessStruct:
     return _filled(ProcessStruct(), process)
 
 
-def _filled(struct: _Struct, values: Sample | Process | Pending) -> _Struct:
+def _verdict(struct: VerdictStruct) -> Verdict:
+    values = {field.name: getattr(struct, field.name) for field in fields(Verdict)}
+    return Verdict(
+        **{
+            **values,
+            "breached": SignalBit(struct.breached),
+            "level": Level(struct.level),
+            "idle": bool(struct.idle),
+        }
+    )
+
+
+def _filled(struct: _Struct, values: Sample | Process | Pending | Verdict) -> _Struct:
     for field in fields(values):
         value = getattr(values, field.name)
         if isinstance(value, str):
@@ -398,6 +529,9 @@ def _library() -> ctypes.CDLL:
         ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32,
     ]  # fmt: skip
     library.lmk_core_gate.restype = ctypes.c_uint32
+    library.lmk_core_avg10.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64]
+    library.lmk_core_avg10.restype = ctypes.c_uint64
+    library.lmk_core_look.restype = ctypes.c_uint32
     library.lmk_core_interval_ms.restype = ctypes.c_uint32
     library.lmk_core_refusal.restype = ctypes.c_uint32
     return library

@@ -15,6 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from lmk.proto.policy_pb2 import Policy
 
 __all__ = [
+    "HistoryStruct",
     "PendingStruct",
     "PolicyStruct",
     "ProcessStruct",
@@ -39,12 +40,35 @@ class SampleStruct(ctypes.Structure):
             "wmark_high_kb", "swap_total_kb", "swap_free_kb", "file_kb", "anon_kb", "shmem_kb",
             "slab_reclaimable_kb", "psi_some_total_us", "psi_full_total_us",
             "psi_some_window_us", "psi_full_window_us", "refault_file", "refault_anon",
+            "cma_free_kb", "inactive_file_kb", "anon_lru_kb", "dirty_kb", "protection_kb",
+            "pgscan_kswapd", "pgscan_direct", "pgrefill", "reclaim_foreground_us",
+            "reclaim_background_us", "reclaim_longest_us",
         )),
-        ("direct_reclaimers", c_uint32),
+        *((name, c_uint32) for name in (
+            "zones_below", "full_avg10_pct100", "page_kb", "compression_pct",
+            "direct_reclaimers",
+        )),
         ("kswapd_awake", c_uint8),
         ("pad", c_uint8 * 3),
         ("known", c_uint32),
         ("pad2", c_uint32),
+    ]  # fmt: skip
+
+
+class HistoryStruct(ctypes.Structure):
+    """``struct lmk_history``."""
+
+    _fields_ = [
+        *((name, c_uint64) for name in (
+            "thrashing_since_ns", "refault_base", "lru_base_kb", "refault_last",
+            "pgscan_kswapd_last", "pgscan_direct_last", "pgrefill_last", "partial_event_ns",
+            "complete_event_ns", "poll_until_ns", "poll_next_ns", "budget_ns", "budget_at_ns",
+        )),
+        *((name, c_uint32) for name in (
+            "thrashing_before", "thrashing_pct", "thrashing_max_pct", "thrashing_limit_pct",
+            "primed", "killed", "cycle_after_kill", "check_filecache", "last_level",
+            "reclaiming", "refaulted", "pad",
+        )),
     ]  # fmt: skip
 
 
@@ -54,7 +78,7 @@ class ProcessStruct(ctypes.Structure):
     _fields_ = [
         *((name, c_uint64) for name in (
             "start_ns", "mm", "anon_kb", "file_kb", "shmem_kb", "swap_kb", "pgtables_kb",
-            "min_flt", "maj_flt",
+            "min_flt", "maj_flt", "adj_since_ns",
         )),
         ("pid", c_int32),
         ("tid", c_int32),
@@ -73,13 +97,17 @@ class VerdictStruct(ctypes.Structure):
         ("reason", c_uint32),
         ("floor", c_int32),
         ("breached", c_uint32),
-        ("pad", c_uint32),
-        ("free_limit_kb", c_uint64),
-        ("available_limit_kb", c_uint64),
-        ("swap_limit_kb", c_uint64),
-        ("some_limit_us", c_uint64),
-        ("full_limit_us", c_uint64),
-    ]
+        ("level", c_uint32),
+        *((name, c_uint64) for name in (
+            "free_kb", "free_limit_kb", "available_limit_kb", "swap_free_kb", "swap_limit_kb",
+            "some_us", "some_limit_us", "full_limit_us", "reclaim_limit_us",
+            "filecache_limit_kb",
+        )),
+        *((name, c_uint32) for name in (
+            "thrashing_pct", "thrashing_limit_pct", "thrashing_max_pct", "swap_util_pct",
+            "swap_util_limit_pct", "idle",
+        )),
+    ]  # fmt: skip
 
 
 class PendingStruct(ctypes.Structure):

@@ -33,7 +33,8 @@ _UNITS = {
     "_ms": "milliseconds",
     "_kb": "kibibytes",
     "_pct": "percent",
-    "_oom_score_adj": "oom_score_adj (-1000..1000)",
+    "_percentage": "percent",
+    "_score": "oom_score_adj, 1001 for off",
 }
 _UNKNOWN = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
 _TWICE = re.compile(r'should not have multiple "(\w+)" fields')
@@ -165,7 +166,7 @@ def _unknown_field(message: str, name: str) -> str:
     near = [field for field in known if field.startswith(f"{name}_")]
     stem = _without_unit(name)
     near += [field for field in known if _without_unit(field) == stem and field not in near]
-    near += [field for field in difflib.get_close_matches(name, known) if field not in near]
+    near = near or difflib.get_close_matches(name, known)
     said = f"{message} has no field {name}"
     if near:
         return f"{said}; did you mean {' or '.join(f'{n}{_in_unit(n)}' for n in near[:2])}?"

@@ -73,6 +73,7 @@ class ControlRequest(_message.Message):
     SET_POLICY_FIELD_NUMBER: _builtins.int
     DETACH_FIELD_NUMBER: _builtins.int
     RENEW_LEASE_FIELD_NUMBER: _builtins.int
+    REQUEST_KILL_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     @_builtins.property
     def get_status(self) -> Global___GetStatus: ...
@@ -82,6 +83,8 @@ class ControlRequest(_message.Message):
     def detach(self) -> Global___Detach: ...
     @_builtins.property
     def renew_lease(self) -> Global___RenewLease: ...
+    @_builtins.property
+    def request_kill(self) -> Global___RequestKill: ...
     def __init__(
         self,
         *,
@@ -90,12 +93,13 @@ class ControlRequest(_message.Message):
         set_policy: Global___SetPolicy | None = ...,
         detach: Global___Detach | None = ...,
         renew_lease: Global___RenewLease | None = ...,
+        request_kill: Global___RequestKill | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "detach", b"detach", "get_status", b"get_status", "renew_lease", b"renew_lease", "set_policy", b"set_policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "detach", b"detach", "get_status", b"get_status", "renew_lease", b"renew_lease", "request_kill", b"request_kill", "set_policy", b"set_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "detach", b"detach", "get_status", b"get_status", "renew_lease", b"renew_lease", "set_policy", b"set_policy", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "detach", b"detach", "get_status", b"get_status", "renew_lease", b"renew_lease", "request_kill", b"request_kill", "set_policy", b"set_policy", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["get_status", "set_policy", "detach", "renew_lease"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["get_status", "set_policy", "detach", "renew_lease", "request_kill"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -177,6 +181,34 @@ class RenewLease(_message.Message):
 Global___RenewLease: _TypeAlias = RenewLease  # noqa: Y015
 
 @_typing.final
+class RequestKill(_message.Message):
+    """Kill the next in order, whatever the policy's limits say: what Android's vendor hooks ask of
+    lmkd. Never-kill rules, dry run, a kill under way and the budget hold as ever.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENDOR_REASON_FIELD_NUMBER: _builtins.int
+    MIN_OOM_SCORE_ADJ_FIELD_NUMBER: _builtins.int
+    vendor_reason: _builtins.int
+    """0..999, the caller's own; reported as 1000 + this."""
+    min_oom_score_adj: _builtins.int
+    """No process below this oom_score_adj."""
+    def __init__(
+        self,
+        *,
+        vendor_reason: _builtins.int = ...,
+        min_oom_score_adj: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_oom_score_adj", b"min_oom_score_adj", "vendor_reason", b"vendor_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestKill: _TypeAlias = RequestKill  # noqa: Y015
+
+@_typing.final
 class ControlReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -184,6 +216,7 @@ class ControlReply(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    KILL_ANSWER_FIELD_NUMBER: _builtins.int
     token_proof: _builtins.bytes
     """As in Hello: whoever squats the socket's name cannot give it. Absent in the errors BAD_TOKEN
     and, before the token was seen, BAD_REQUEST.
@@ -194,6 +227,8 @@ class ControlReply(_message.Message):
     def status(self) -> Global___Status: ...
     @_builtins.property
     def done(self) -> Global___Done: ...
+    @_builtins.property
+    def kill_answer(self) -> Global___KillAnswer: ...
     def __init__(
         self,
         *,
@@ -201,16 +236,44 @@ class ControlReply(_message.Message):
         error: Global___Error | None = ...,
         status: Global___Status | None = ...,
         done: Global___Done | None = ...,
+        kill_answer: Global___KillAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "done", b"done", "error", b"error", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "done", b"done", "error", b"error", "kill_answer", b"kill_answer", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "done", b"done", "error", b"error", "status", b"status", "token_proof", b"token_proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "done", b"done", "error", b"error", "kill_answer", b"kill_answer", "status", b"status", "token_proof", b"token_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["error", "status", "done"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["error", "status", "done", "kill_answer"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___ControlReply: _TypeAlias = ControlReply  # noqa: Y015
+
+@_typing.final
+class KillAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    KILL_ID_FIELD_NUMBER: _builtins.int
+    VICTIM_PID_FIELD_NUMBER: _builtins.int
+    outcome: _builtins.str
+    """How it ended, as the counters call it: killed, dry_run, pending, no_victim, budget, …"""
+    kill_id: _builtins.int
+    """Of the kill; 0: nobody was killed. Its report comes over the record stream."""
+    victim_pid: _builtins.int
+    def __init__(
+        self,
+        *,
+        outcome: _builtins.str = ...,
+        kill_id: _builtins.int = ...,
+        victim_pid: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kill_id", b"kill_id", "outcome", b"outcome", "victim_pid", b"victim_pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KillAnswer: _TypeAlias = KillAnswer  # noqa: Y015
 
 @_typing.final
 class Done(_message.Message):
@@ -242,6 +305,8 @@ class Error(_message.Message):
         BAD_REQUEST: Error._Code.ValueType  # 2
         BAD_POLICY: Error._Code.ValueType  # 3
         INTERNAL: Error._Code.ValueType  # 4
+        REFUSED: Error._Code.ValueType  # 5
+        """What is asked for is understood, and the policy does not allow it."""
 
     class Code(_Code, metaclass=_CodeEnumTypeWrapper): ...
     CODE_UNSPECIFIED: Error.Code.ValueType  # 0
@@ -249,6 +314,8 @@ class Error(_message.Message):
     BAD_REQUEST: Error.Code.ValueType  # 2
     BAD_POLICY: Error.Code.ValueType  # 3
     INTERNAL: Error.Code.ValueType  # 4
+    REFUSED: Error.Code.ValueType  # 5
+    """What is asked for is understood, and the policy does not allow it."""
 
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
@@ -353,6 +420,7 @@ class Status(_message.Message):
     AGENT_RESTARTS_FIELD_NUMBER: _builtins.int
     SPOOL_BYTES_FIELD_NUMBER: _builtins.int
     SPOOL_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    BUDGET_LEFT_FIELD_NUMBER: _builtins.int
     lease_left_ms: _builtins.int
     """Absent: no lease."""
     pending_pid: _builtins.int
@@ -362,6 +430,8 @@ class Status(_message.Message):
     agent_restarts: _builtins.int
     spool_bytes: _builtins.int
     spool_limit_bytes: _builtins.int
+    budget_left: _builtins.int
+    """Kills left in this minute; absent: the policy sets no limit."""
     @_builtins.property
     def hello(self) -> _record_pb2.Hello: ...
     @_builtins.property
@@ -393,13 +463,19 @@ class Status(_message.Message):
         agent_restarts: _builtins.int = ...,
         spool_bytes: _builtins.int = ...,
         spool_limit_bytes: _builtins.int = ...,
+        budget_left: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_lease_left_ms", b"_lease_left_ms", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "policy", b"policy", "sample", b"sample"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "budget_left", b"budget_left", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "policy", b"policy", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "budget_left", b"budget_left", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__budget_left: _TypeAlias = _typing.Literal["budget_left"]  # noqa: Y015
+    _WhichOneofArgType__budget_left: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left"]  # noqa: Y015
     _WhichOneofReturnType__lease_left_ms: _TypeAlias = _typing.Literal["lease_left_ms"]  # noqa: Y015
     _WhichOneofArgType__lease_left_ms: _TypeAlias = _typing.Literal["_lease_left_ms", b"_lease_left_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget_left) -> _WhichOneofReturnType__budget_left | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lease_left_ms) -> _WhichOneofReturnType__lease_left_ms | None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015

@@ -3,12 +3,16 @@
 isort:skip_file
 SPDX-License-Identifier: Apache-2.0
 
-Policy: every knob of the handlers, in one place.
+Policy: every knob of the handlers, in one place. docs/policy.md says what each is for.
 
-Units are in the names: _ms milliseconds, _kb kibibytes, _pct percent, _mb_per_s
-mebibytes per second. A field that a policy file leaves out takes the value of the
-preset "default" (lmk/policy/presets/default.textpb); what reaches the device is
-always complete. oom_score_adj values run from -1000 (never) to 1000 (first).
+Units are in the names: _ms milliseconds, _kb kibibytes, _pct and _percentage percent,
+_mb_per_s mebibytes per second, _score an oom_score_adj (-1000: never, 1000: first; 1001 as a
+floor: nobody, so the reason is off). Fields that lmkd has as a property carry its name (with
+the unit added where it has none) and its meaning, so that a device's ro.lmk.* values can be
+carried over.
+
+A field that a policy file leaves out takes the value of the preset "default"
+(lmk/policy/presets/default.textpb); what reaches the device is always complete.
 
 The C view of this message (bpf/include/lmk/policy_view.h, policy_from_pb.h) is generated
 from it by tools/generate.
@@ -30,6 +34,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Evaluate:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EvaluateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evaluate.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVALUATE_UNSPECIFIED: _Evaluate.ValueType  # 0
+    EVALUATE_CONTINUOUSLY: _Evaluate.ValueType  # 1
+    """At levels: the sensor looks as often as the headroom asks for, and every
+    pressure_interval_ms while memory is short.
+    """
+    EVALUATE_ON_PSI_EVENTS: _Evaluate.ValueType  # 2
+    """As lmkd: when stall in a window passes its limit, at most once a window for each level, and
+    then by polls for the length of one window.
+    """
+
+class Evaluate(_Evaluate, metaclass=_EvaluateEnumTypeWrapper):
+    """When to evaluate."""
+
+EVALUATE_UNSPECIFIED: Evaluate.ValueType  # 0
+EVALUATE_CONTINUOUSLY: Evaluate.ValueType  # 1
+"""At levels: the sensor looks as often as the headroom asks for, and every
+pressure_interval_ms while memory is short.
+"""
+EVALUATE_ON_PSI_EVENTS: Evaluate.ValueType  # 2
+"""As lmkd: when stall in a window passes its limit, at most once a window for each level, and
+then by polls for the length of one window.
+"""
+Global___Evaluate: _TypeAlias = Evaluate  # noqa: Y015
+
 class _Watermark:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -49,6 +83,32 @@ WATERMARK_LOW: Watermark.ValueType  # 2
 WATERMARK_HIGH: Watermark.ValueType  # 3
 Global___Watermark: _TypeAlias = Watermark  # noqa: Y015
 
+class _Order:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Order.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORDER_UNSPECIFIED: _Order.ValueType  # 0
+    ORDER_LARGEST_GAIN: _Order.ValueType  # 1
+    """Whose end gives most memory back."""
+    ORDER_OLDEST: _Order.ValueType  # 2
+    """Who has had that oom_score_adj for longest, as lmkd."""
+    ORDER_LARGEST_RSS: _Order.ValueType  # 3
+    """The largest resident set, as lmkd's kill_heaviest_task."""
+
+class Order(_Order, metaclass=_OrderEnumTypeWrapper):
+    """Who dies first among those with the highest oom_score_adj."""
+
+ORDER_UNSPECIFIED: Order.ValueType  # 0
+ORDER_LARGEST_GAIN: Order.ValueType  # 1
+"""Whose end gives most memory back."""
+ORDER_OLDEST: Order.ValueType  # 2
+"""Who has had that oom_score_adj for longest, as lmkd."""
+ORDER_LARGEST_RSS: Order.ValueType  # 3
+"""The largest resident set, as lmkd's kill_heaviest_task."""
+Global___Order: _TypeAlias = Order  # noqa: Y015
+
 @_typing.final
 class Policy(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -58,10 +118,13 @@ class Policy(_message.Message):
     ALLOW_NEGATIVE_FLOOR_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     SCARCITY_FIELD_NUMBER: _builtins.int
-    FULL_STALL_FIELD_NUMBER: _builtins.int
-    LOW_SWAP_FIELD_NUMBER: _builtins.int
-    SOME_STALL_FIELD_NUMBER: _builtins.int
-    WATERMARK_FIELD_NUMBER: _builtins.int
+    STALL_FIELD_NUMBER: _builtins.int
+    SWAP_FIELD_NUMBER: _builtins.int
+    THRASHING_FIELD_NUMBER: _builtins.int
+    LOW_MEM_FIELD_NUMBER: _builtins.int
+    RECLAIM_FIELD_NUMBER: _builtins.int
+    FLOORS_FIELD_NUMBER: _builtins.int
+    KILLS_FIELD_NUMBER: _builtins.int
     ONLY_UIDS_FIELD_NUMBER: _builtins.int
     PROTECTED_UIDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -77,15 +140,19 @@ class Policy(_message.Message):
     @_builtins.property
     def scarcity(self) -> Global___Scarcity: ...
     @_builtins.property
-    def full_stall(self) -> Global___StallReason:
-        """The reasons to kill, most urgent first; the first that holds gives the verdict."""
-
+    def stall(self) -> Global___Stall: ...
     @_builtins.property
-    def low_swap(self) -> Global___SwapReason: ...
+    def swap(self) -> Global___Swap: ...
     @_builtins.property
-    def some_stall(self) -> Global___StallReason: ...
+    def thrashing(self) -> Global___Thrashing: ...
     @_builtins.property
-    def watermark(self) -> Global___WatermarkReason: ...
+    def low_mem(self) -> Global___LowMem: ...
+    @_builtins.property
+    def reclaim(self) -> Global___Reclaim: ...
+    @_builtins.property
+    def floors(self) -> Global___Floors: ...
+    @_builtins.property
+    def kills(self) -> Global___Kills: ...
     @_builtins.property
     def only_uids(self) -> _containers.RepeatedCompositeFieldContainer[Global___UidRange]:
         """Where this list is not empty, only processes whose uid is in it may be victims."""
@@ -102,16 +169,19 @@ class Policy(_message.Message):
         allow_negative_floor: _builtins.bool | None = ...,
         timing: Global___Timing | None = ...,
         scarcity: Global___Scarcity | None = ...,
-        full_stall: Global___StallReason | None = ...,
-        low_swap: Global___SwapReason | None = ...,
-        some_stall: Global___StallReason | None = ...,
-        watermark: Global___WatermarkReason | None = ...,
+        stall: Global___Stall | None = ...,
+        swap: Global___Swap | None = ...,
+        thrashing: Global___Thrashing | None = ...,
+        low_mem: Global___LowMem | None = ...,
+        reclaim: Global___Reclaim | None = ...,
+        floors: Global___Floors | None = ...,
+        kills: Global___Kills | None = ...,
         only_uids: _abc.Iterable[Global___UidRange] | None = ...,
         protected_uids: _abc.Iterable[Global___UidRange] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "full_stall", b"full_stall", "low_swap", b"low_swap", "name", b"name", "scarcity", b"scarcity", "some_stall", b"some_stall", "timing", b"timing", "watermark", b"watermark"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "reclaim", b"reclaim", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "full_stall", b"full_stall", "low_swap", b"low_swap", "name", b"name", "only_uids", b"only_uids", "protected_uids", b"protected_uids", "scarcity", b"scarcity", "some_stall", b"some_stall", "timing", b"timing", "watermark", b"watermark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "only_uids", b"only_uids", "protected_uids", b"protected_uids", "reclaim", b"reclaim", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_negative_floor: _TypeAlias = _typing.Literal["allow_negative_floor"]  # noqa: Y015
     _WhichOneofArgType__allow_negative_floor: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor"]  # noqa: Y015
@@ -137,6 +207,10 @@ class Timing(_message.Message):
     FILL_RATE_MB_PER_S_FIELD_NUMBER: _builtins.int
     KILL_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     RETRY_MS_FIELD_NUMBER: _builtins.int
+    EVALUATE_FIELD_NUMBER: _builtins.int
+    POLL_SHORT_MS_FIELD_NUMBER: _builtins.int
+    POLL_LONG_MS_FIELD_NUMBER: _builtins.int
+    EARLY_OUT_FIELD_NUMBER: _builtins.int
     pressure_interval_ms: _builtins.int
     """How often the decision is made again while memory is short."""
     idle_interval_ms: _builtins.int
@@ -146,9 +220,17 @@ class Timing(_message.Message):
     the headroom lasts at this rate.
     """
     kill_timeout_ms: _builtins.int
-    """How long a victim that has not given its memory back holds up the next kill."""
+    """How long a victim that has not ended holds up the next kill; 0 is without limit."""
     retry_ms: _builtins.int
     """A victim that has not begun to exit by then gets its signal again."""
+    evaluate: Global___Evaluate.ValueType
+    poll_short_ms: _builtins.int
+    """EVALUATE_ON_PSI_EVENTS: between polls while swap is low or after a kill, and otherwise."""
+    poll_long_ms: _builtins.int
+    early_out: _builtins.bool
+    """EVALUATE_ON_PSI_EVENTS: an evaluation ends at once where nobody reclaims and nothing was
+    refaulted since the last one.
+    """
     def __init__(
         self,
         *,
@@ -157,27 +239,47 @@ class Timing(_message.Message):
         fill_rate_mb_per_s: _builtins.int | None = ...,
         kill_timeout_ms: _builtins.int | None = ...,
         retry_ms: _builtins.int | None = ...,
+        evaluate: Global___Evaluate.ValueType | None = ...,
+        poll_short_ms: _builtins.int | None = ...,
+        poll_long_ms: _builtins.int | None = ...,
+        early_out: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_early_out", b"_early_out", "_evaluate", b"_evaluate", "_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_poll_long_ms", b"_poll_long_ms", "_poll_short_ms", b"_poll_short_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "early_out", b"early_out", "evaluate", b"evaluate", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "poll_long_ms", b"poll_long_ms", "poll_short_ms", b"poll_short_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_early_out", b"_early_out", "_evaluate", b"_evaluate", "_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_poll_long_ms", b"_poll_long_ms", "_poll_short_ms", b"_poll_short_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "early_out", b"early_out", "evaluate", b"evaluate", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "poll_long_ms", b"poll_long_ms", "poll_short_ms", b"poll_short_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__early_out: _TypeAlias = _typing.Literal["early_out"]  # noqa: Y015
+    _WhichOneofArgType__early_out: _TypeAlias = _typing.Literal["_early_out", b"_early_out"]  # noqa: Y015
+    _WhichOneofReturnType__evaluate: _TypeAlias = _typing.Literal["evaluate"]  # noqa: Y015
+    _WhichOneofArgType__evaluate: _TypeAlias = _typing.Literal["_evaluate", b"_evaluate"]  # noqa: Y015
     _WhichOneofReturnType__fill_rate_mb_per_s: _TypeAlias = _typing.Literal["fill_rate_mb_per_s"]  # noqa: Y015
     _WhichOneofArgType__fill_rate_mb_per_s: _TypeAlias = _typing.Literal["_fill_rate_mb_per_s", b"_fill_rate_mb_per_s"]  # noqa: Y015
     _WhichOneofReturnType__idle_interval_ms: _TypeAlias = _typing.Literal["idle_interval_ms"]  # noqa: Y015
     _WhichOneofArgType__idle_interval_ms: _TypeAlias = _typing.Literal["_idle_interval_ms", b"_idle_interval_ms"]  # noqa: Y015
     _WhichOneofReturnType__kill_timeout_ms: _TypeAlias = _typing.Literal["kill_timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__kill_timeout_ms: _TypeAlias = _typing.Literal["_kill_timeout_ms", b"_kill_timeout_ms"]  # noqa: Y015
+    _WhichOneofReturnType__poll_long_ms: _TypeAlias = _typing.Literal["poll_long_ms"]  # noqa: Y015
+    _WhichOneofArgType__poll_long_ms: _TypeAlias = _typing.Literal["_poll_long_ms", b"_poll_long_ms"]  # noqa: Y015
+    _WhichOneofReturnType__poll_short_ms: _TypeAlias = _typing.Literal["poll_short_ms"]  # noqa: Y015
+    _WhichOneofArgType__poll_short_ms: _TypeAlias = _typing.Literal["_poll_short_ms", b"_poll_short_ms"]  # noqa: Y015
     _WhichOneofReturnType__pressure_interval_ms: _TypeAlias = _typing.Literal["pressure_interval_ms"]  # noqa: Y015
     _WhichOneofArgType__pressure_interval_ms: _TypeAlias = _typing.Literal["_pressure_interval_ms", b"_pressure_interval_ms"]  # noqa: Y015
     _WhichOneofReturnType__retry_ms: _TypeAlias = _typing.Literal["retry_ms"]  # noqa: Y015
     _WhichOneofArgType__retry_ms: _TypeAlias = _typing.Literal["_retry_ms", b"_retry_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__early_out) -> _WhichOneofReturnType__early_out | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluate) -> _WhichOneofReturnType__evaluate | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fill_rate_mb_per_s) -> _WhichOneofReturnType__fill_rate_mb_per_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_interval_ms) -> _WhichOneofReturnType__idle_interval_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kill_timeout_ms) -> _WhichOneofReturnType__kill_timeout_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__poll_long_ms) -> _WhichOneofReturnType__poll_long_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__poll_short_ms) -> _WhichOneofReturnType__poll_short_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pressure_interval_ms) -> _WhichOneofReturnType__pressure_interval_ms | None: ...
     @_typing.overload
@@ -195,7 +297,7 @@ class Scarcity(_message.Message):
 
     AVAILABLE_BELOW_PCT_FIELD_NUMBER: _builtins.int
     available_below_pct: _builtins.int
-    """MemAvailable (as the kernel reckons it) below this share of MemTotal."""
+    """MemAvailable (as the kernel reckons it) below this share of MemTotal. 100: always, as lmkd."""
     def __init__(
         self,
         *,
@@ -212,136 +314,401 @@ class Scarcity(_message.Message):
 Global___Scarcity: _TypeAlias = Scarcity  # noqa: Y015
 
 @_typing.final
-class StallReason(_message.Message):
-    """Memory stall in a sliding window, as /proc/pressure/memory counts it, while memory is scarce."""
+class Stall(_message.Message):
+    """Memory stall in a sliding window, as /proc/pressure/memory counts it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENABLED_FIELD_NUMBER: _builtins.int
-    STALL_MS_FIELD_NUMBER: _builtins.int
-    WINDOW_MS_FIELD_NUMBER: _builtins.int
-    MIN_OOM_SCORE_ADJ_FIELD_NUMBER: _builtins.int
-    enabled: _builtins.bool
-    stall_ms: _builtins.int
-    """Stall within the window that is too much. At most window_ms."""
-    window_ms: _builtins.int
+    PSI_PARTIAL_STALL_MS_FIELD_NUMBER: _builtins.int
+    PSI_COMPLETE_STALL_MS_FIELD_NUMBER: _builtins.int
+    PSI_WINDOW_SIZE_MS_FIELD_NUMBER: _builtins.int
+    PARTIAL_STALL_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    COMPLETE_STALL_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    STALL_LIMIT_CRITICAL_PCT_FIELD_NUMBER: _builtins.int
+    FOREGROUND_UP_TO_SCORE_FIELD_NUMBER: _builtins.int
+    FOREGROUND_WEIGHT_PCT_FIELD_NUMBER: _builtins.int
+    BACKGROUND_WEIGHT_PCT_FIELD_NUMBER: _builtins.int
+    psi_partial_stall_ms: _builtins.int
+    """`some` stall within the window that is too much."""
+    psi_complete_stall_ms: _builtins.int
+    """`full` stall within the window that is too much."""
+    psi_window_size_ms: _builtins.int
     """50..10000."""
-    min_oom_score_adj: _builtins.int
-    """No process below this oom_score_adj dies for this reason."""
+    partial_stall_min_score: _builtins.int
+    """Floor where `some` stall alone is a reason; lmkd takes it for a wake-up only (1001)."""
+    complete_stall_min_score: _builtins.int
+    """Floor where `full` stall is over its limit: "device is not responding"."""
+    stall_limit_critical_pct: _builtins.int
+    """`full` avg10 above this takes every floor down to 0. 100: off."""
+    foreground_up_to_score: _builtins.int
+    """`some` stall counts as this share of itself, by who stalls in direct reclaim: processes up to
+    foreground_up_to_score and the others. 100 and 100: whoever it is.
+    """
+    foreground_weight_pct: _builtins.int
+    background_weight_pct: _builtins.int
     def __init__(
         self,
         *,
-        enabled: _builtins.bool | None = ...,
-        stall_ms: _builtins.int | None = ...,
-        window_ms: _builtins.int | None = ...,
-        min_oom_score_adj: _builtins.int | None = ...,
+        psi_partial_stall_ms: _builtins.int | None = ...,
+        psi_complete_stall_ms: _builtins.int | None = ...,
+        psi_window_size_ms: _builtins.int | None = ...,
+        partial_stall_min_score: _builtins.int | None = ...,
+        complete_stall_min_score: _builtins.int | None = ...,
+        stall_limit_critical_pct: _builtins.int | None = ...,
+        foreground_up_to_score: _builtins.int | None = ...,
+        foreground_weight_pct: _builtins.int | None = ...,
+        background_weight_pct: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_min_oom_score_adj", b"_min_oom_score_adj", "_stall_ms", b"_stall_ms", "_window_ms", b"_window_ms", "enabled", b"enabled", "min_oom_score_adj", b"min_oom_score_adj", "stall_ms", b"stall_ms", "window_ms", b"window_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct", "_complete_stall_min_score", b"_complete_stall_min_score", "_foreground_up_to_score", b"_foreground_up_to_score", "_foreground_weight_pct", b"_foreground_weight_pct", "_partial_stall_min_score", b"_partial_stall_min_score", "_psi_complete_stall_ms", b"_psi_complete_stall_ms", "_psi_partial_stall_ms", b"_psi_partial_stall_ms", "_psi_window_size_ms", b"_psi_window_size_ms", "_stall_limit_critical_pct", b"_stall_limit_critical_pct", "background_weight_pct", b"background_weight_pct", "complete_stall_min_score", b"complete_stall_min_score", "foreground_up_to_score", b"foreground_up_to_score", "foreground_weight_pct", b"foreground_weight_pct", "partial_stall_min_score", b"partial_stall_min_score", "psi_complete_stall_ms", b"psi_complete_stall_ms", "psi_partial_stall_ms", b"psi_partial_stall_ms", "psi_window_size_ms", b"psi_window_size_ms", "stall_limit_critical_pct", b"stall_limit_critical_pct"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_min_oom_score_adj", b"_min_oom_score_adj", "_stall_ms", b"_stall_ms", "_window_ms", b"_window_ms", "enabled", b"enabled", "min_oom_score_adj", b"min_oom_score_adj", "stall_ms", b"stall_ms", "window_ms", b"window_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct", "_complete_stall_min_score", b"_complete_stall_min_score", "_foreground_up_to_score", b"_foreground_up_to_score", "_foreground_weight_pct", b"_foreground_weight_pct", "_partial_stall_min_score", b"_partial_stall_min_score", "_psi_complete_stall_ms", b"_psi_complete_stall_ms", "_psi_partial_stall_ms", b"_psi_partial_stall_ms", "_psi_window_size_ms", b"_psi_window_size_ms", "_stall_limit_critical_pct", b"_stall_limit_critical_pct", "background_weight_pct", b"background_weight_pct", "complete_stall_min_score", b"complete_stall_min_score", "foreground_up_to_score", b"foreground_up_to_score", "foreground_weight_pct", b"foreground_weight_pct", "partial_stall_min_score", b"partial_stall_min_score", "psi_complete_stall_ms", b"psi_complete_stall_ms", "psi_partial_stall_ms", b"psi_partial_stall_ms", "psi_window_size_ms", b"psi_window_size_ms", "stall_limit_critical_pct", b"stall_limit_critical_pct"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
-    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
-    _WhichOneofReturnType__min_oom_score_adj: _TypeAlias = _typing.Literal["min_oom_score_adj"]  # noqa: Y015
-    _WhichOneofArgType__min_oom_score_adj: _TypeAlias = _typing.Literal["_min_oom_score_adj", b"_min_oom_score_adj"]  # noqa: Y015
-    _WhichOneofReturnType__stall_ms: _TypeAlias = _typing.Literal["stall_ms"]  # noqa: Y015
-    _WhichOneofArgType__stall_ms: _TypeAlias = _typing.Literal["_stall_ms", b"_stall_ms"]  # noqa: Y015
-    _WhichOneofReturnType__window_ms: _TypeAlias = _typing.Literal["window_ms"]  # noqa: Y015
-    _WhichOneofArgType__window_ms: _TypeAlias = _typing.Literal["_window_ms", b"_window_ms"]  # noqa: Y015
+    _WhichOneofReturnType__background_weight_pct: _TypeAlias = _typing.Literal["background_weight_pct"]  # noqa: Y015
+    _WhichOneofArgType__background_weight_pct: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct"]  # noqa: Y015
+    _WhichOneofReturnType__complete_stall_min_score: _TypeAlias = _typing.Literal["complete_stall_min_score"]  # noqa: Y015
+    _WhichOneofArgType__complete_stall_min_score: _TypeAlias = _typing.Literal["_complete_stall_min_score", b"_complete_stall_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__foreground_up_to_score: _TypeAlias = _typing.Literal["foreground_up_to_score"]  # noqa: Y015
+    _WhichOneofArgType__foreground_up_to_score: _TypeAlias = _typing.Literal["_foreground_up_to_score", b"_foreground_up_to_score"]  # noqa: Y015
+    _WhichOneofReturnType__foreground_weight_pct: _TypeAlias = _typing.Literal["foreground_weight_pct"]  # noqa: Y015
+    _WhichOneofArgType__foreground_weight_pct: _TypeAlias = _typing.Literal["_foreground_weight_pct", b"_foreground_weight_pct"]  # noqa: Y015
+    _WhichOneofReturnType__partial_stall_min_score: _TypeAlias = _typing.Literal["partial_stall_min_score"]  # noqa: Y015
+    _WhichOneofArgType__partial_stall_min_score: _TypeAlias = _typing.Literal["_partial_stall_min_score", b"_partial_stall_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__psi_complete_stall_ms: _TypeAlias = _typing.Literal["psi_complete_stall_ms"]  # noqa: Y015
+    _WhichOneofArgType__psi_complete_stall_ms: _TypeAlias = _typing.Literal["_psi_complete_stall_ms", b"_psi_complete_stall_ms"]  # noqa: Y015
+    _WhichOneofReturnType__psi_partial_stall_ms: _TypeAlias = _typing.Literal["psi_partial_stall_ms"]  # noqa: Y015
+    _WhichOneofArgType__psi_partial_stall_ms: _TypeAlias = _typing.Literal["_psi_partial_stall_ms", b"_psi_partial_stall_ms"]  # noqa: Y015
+    _WhichOneofReturnType__psi_window_size_ms: _TypeAlias = _typing.Literal["psi_window_size_ms"]  # noqa: Y015
+    _WhichOneofArgType__psi_window_size_ms: _TypeAlias = _typing.Literal["_psi_window_size_ms", b"_psi_window_size_ms"]  # noqa: Y015
+    _WhichOneofReturnType__stall_limit_critical_pct: _TypeAlias = _typing.Literal["stall_limit_critical_pct"]  # noqa: Y015
+    _WhichOneofArgType__stall_limit_critical_pct: _TypeAlias = _typing.Literal["_stall_limit_critical_pct", b"_stall_limit_critical_pct"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__background_weight_pct) -> _WhichOneofReturnType__background_weight_pct | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_oom_score_adj) -> _WhichOneofReturnType__min_oom_score_adj | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__complete_stall_min_score) -> _WhichOneofReturnType__complete_stall_min_score | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__stall_ms) -> _WhichOneofReturnType__stall_ms | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__foreground_up_to_score) -> _WhichOneofReturnType__foreground_up_to_score | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__window_ms) -> _WhichOneofReturnType__window_ms | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__foreground_weight_pct) -> _WhichOneofReturnType__foreground_weight_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partial_stall_min_score) -> _WhichOneofReturnType__partial_stall_min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_complete_stall_ms) -> _WhichOneofReturnType__psi_complete_stall_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_partial_stall_ms) -> _WhichOneofReturnType__psi_partial_stall_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_window_size_ms) -> _WhichOneofReturnType__psi_window_size_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stall_limit_critical_pct) -> _WhichOneofReturnType__stall_limit_critical_pct | None: ...
 
-Global___StallReason: _TypeAlias = StallReason  # noqa: Y015
+Global___Stall: _TypeAlias = Stall  # noqa: Y015
 
 @_typing.final
-class SwapReason(_message.Message):
-    """Free memory below a watermark (boost included) while memory is scarce and swap is low."""
+class Swap(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_FREE_LOW_PERCENTAGE_FIELD_NUMBER: _builtins.int
+    NO_SWAP_IS_LOW_FIELD_NUMBER: _builtins.int
+    LOW_SWAP_LEVEL_FIELD_NUMBER: _builtins.int
+    SWAP_UTIL_MAX_PCT_FIELD_NUMBER: _builtins.int
+    SWAP_UTIL_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    SWAP_COMPRESSION_RATIO_FIELD_NUMBER: _builtins.int
+    SWAP_COMPRESSION_RATIO_DIV_FIELD_NUMBER: _builtins.int
+    MEASURE_COMPRESSION_FIELD_NUMBER: _builtins.int
+    swap_free_low_percentage: _builtins.int
+    """Free swap below this share of the total is low; 0: never."""
+    no_swap_is_low: _builtins.bool
+    """A device without swap counts as one whose swap is low."""
+    low_swap_level: Global___Watermark.ValueType
+    """Low swap is a reason while free memory is below this watermark."""
+    swap_util_max_pct: _builtins.int
+    """Swapped share of what is swapped or could be, above which it is a reason. 100: off."""
+    swap_util_min_score: _builtins.int
+    swap_compression_ratio: _builtins.int
+    """Free swap is at most what is easily available times ratio / div: compressed swap takes
+    memory itself. Ratio 0: free swap as it is.
+    """
+    swap_compression_ratio_div: _builtins.int
+    measure_compression: _builtins.bool
+    """The ratio is taken from what zram really reaches, where that can be read."""
+    def __init__(
+        self,
+        *,
+        swap_free_low_percentage: _builtins.int | None = ...,
+        no_swap_is_low: _builtins.bool | None = ...,
+        low_swap_level: Global___Watermark.ValueType | None = ...,
+        swap_util_max_pct: _builtins.int | None = ...,
+        swap_util_min_score: _builtins.int | None = ...,
+        swap_compression_ratio: _builtins.int | None = ...,
+        swap_compression_ratio_div: _builtins.int | None = ...,
+        measure_compression: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_low_swap_level", b"_low_swap_level", "_measure_compression", b"_measure_compression", "_no_swap_is_low", b"_no_swap_is_low", "_swap_compression_ratio", b"_swap_compression_ratio", "_swap_compression_ratio_div", b"_swap_compression_ratio_div", "_swap_free_low_percentage", b"_swap_free_low_percentage", "_swap_util_max_pct", b"_swap_util_max_pct", "_swap_util_min_score", b"_swap_util_min_score", "low_swap_level", b"low_swap_level", "measure_compression", b"measure_compression", "no_swap_is_low", b"no_swap_is_low", "swap_compression_ratio", b"swap_compression_ratio", "swap_compression_ratio_div", b"swap_compression_ratio_div", "swap_free_low_percentage", b"swap_free_low_percentage", "swap_util_max_pct", b"swap_util_max_pct", "swap_util_min_score", b"swap_util_min_score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_low_swap_level", b"_low_swap_level", "_measure_compression", b"_measure_compression", "_no_swap_is_low", b"_no_swap_is_low", "_swap_compression_ratio", b"_swap_compression_ratio", "_swap_compression_ratio_div", b"_swap_compression_ratio_div", "_swap_free_low_percentage", b"_swap_free_low_percentage", "_swap_util_max_pct", b"_swap_util_max_pct", "_swap_util_min_score", b"_swap_util_min_score", "low_swap_level", b"low_swap_level", "measure_compression", b"measure_compression", "no_swap_is_low", b"no_swap_is_low", "swap_compression_ratio", b"swap_compression_ratio", "swap_compression_ratio_div", b"swap_compression_ratio_div", "swap_free_low_percentage", b"swap_free_low_percentage", "swap_util_max_pct", b"swap_util_max_pct", "swap_util_min_score", b"swap_util_min_score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__low_swap_level: _TypeAlias = _typing.Literal["low_swap_level"]  # noqa: Y015
+    _WhichOneofArgType__low_swap_level: _TypeAlias = _typing.Literal["_low_swap_level", b"_low_swap_level"]  # noqa: Y015
+    _WhichOneofReturnType__measure_compression: _TypeAlias = _typing.Literal["measure_compression"]  # noqa: Y015
+    _WhichOneofArgType__measure_compression: _TypeAlias = _typing.Literal["_measure_compression", b"_measure_compression"]  # noqa: Y015
+    _WhichOneofReturnType__no_swap_is_low: _TypeAlias = _typing.Literal["no_swap_is_low"]  # noqa: Y015
+    _WhichOneofArgType__no_swap_is_low: _TypeAlias = _typing.Literal["_no_swap_is_low", b"_no_swap_is_low"]  # noqa: Y015
+    _WhichOneofReturnType__swap_compression_ratio: _TypeAlias = _typing.Literal["swap_compression_ratio"]  # noqa: Y015
+    _WhichOneofArgType__swap_compression_ratio: _TypeAlias = _typing.Literal["_swap_compression_ratio", b"_swap_compression_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__swap_compression_ratio_div: _TypeAlias = _typing.Literal["swap_compression_ratio_div"]  # noqa: Y015
+    _WhichOneofArgType__swap_compression_ratio_div: _TypeAlias = _typing.Literal["_swap_compression_ratio_div", b"_swap_compression_ratio_div"]  # noqa: Y015
+    _WhichOneofReturnType__swap_free_low_percentage: _TypeAlias = _typing.Literal["swap_free_low_percentage"]  # noqa: Y015
+    _WhichOneofArgType__swap_free_low_percentage: _TypeAlias = _typing.Literal["_swap_free_low_percentage", b"_swap_free_low_percentage"]  # noqa: Y015
+    _WhichOneofReturnType__swap_util_max_pct: _TypeAlias = _typing.Literal["swap_util_max_pct"]  # noqa: Y015
+    _WhichOneofArgType__swap_util_max_pct: _TypeAlias = _typing.Literal["_swap_util_max_pct", b"_swap_util_max_pct"]  # noqa: Y015
+    _WhichOneofReturnType__swap_util_min_score: _TypeAlias = _typing.Literal["swap_util_min_score"]  # noqa: Y015
+    _WhichOneofArgType__swap_util_min_score: _TypeAlias = _typing.Literal["_swap_util_min_score", b"_swap_util_min_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low_swap_level) -> _WhichOneofReturnType__low_swap_level | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__measure_compression) -> _WhichOneofReturnType__measure_compression | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__no_swap_is_low) -> _WhichOneofReturnType__no_swap_is_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_compression_ratio) -> _WhichOneofReturnType__swap_compression_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_compression_ratio_div) -> _WhichOneofReturnType__swap_compression_ratio_div | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_free_low_percentage) -> _WhichOneofReturnType__swap_free_low_percentage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_util_max_pct) -> _WhichOneofReturnType__swap_util_max_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_util_min_score) -> _WhichOneofReturnType__swap_util_min_score | None: ...
+
+Global___Swap: _TypeAlias = Swap  # noqa: Y015
+
+@_typing.final
+class Thrashing(_message.Message):
+    """Pages read back soon after they were given up, as a share of the file LRU, per second."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENABLED_FIELD_NUMBER: _builtins.int
-    LEVEL_FIELD_NUMBER: _builtins.int
-    SWAP_FREE_LOW_PCT_FIELD_NUMBER: _builtins.int
-    MIN_OOM_SCORE_ADJ_FIELD_NUMBER: _builtins.int
-    enabled: _builtins.bool
-    level: Global___Watermark.ValueType
-    swap_free_low_pct: _builtins.int
-    """Free swap below this share of the total is low. No swap at all is low too."""
-    min_oom_score_adj: _builtins.int
+    THRASHING_LIMIT_PCT_FIELD_NUMBER: _builtins.int
+    THRASHING_LIMIT_DECAY_PCT_FIELD_NUMBER: _builtins.int
+    THRASHING_LIMIT_CRITICAL_PCT_FIELD_NUMBER: _builtins.int
+    COUNT_ANON_REFAULTS_FIELD_NUMBER: _builtins.int
+    FILECACHE_MIN_KB_FIELD_NUMBER: _builtins.int
+    FILECACHE_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    thrashing_limit_pct: _builtins.int
+    thrashing_limit_decay_pct: _builtins.int
+    """The limit falls by this share of itself with each kill for thrashing, until it is quiet for
+    a second.
+    """
+    thrashing_limit_critical_pct: _builtins.int
+    """At or above this, perceptible apps lose their protection."""
+    count_anon_refaults: _builtins.bool
+    """Anon pages that come back from swap count as well."""
+    filecache_min_kb: _builtins.int
+    """File LRU below this after a kill for thrashing is a reason. 0: off."""
+    filecache_min_score: _builtins.int
     def __init__(
         self,
         *,
-        enabled: _builtins.bool | None = ...,
-        level: Global___Watermark.ValueType | None = ...,
-        swap_free_low_pct: _builtins.int | None = ...,
-        min_oom_score_adj: _builtins.int | None = ...,
+        thrashing_limit_pct: _builtins.int | None = ...,
+        thrashing_limit_decay_pct: _builtins.int | None = ...,
+        thrashing_limit_critical_pct: _builtins.int | None = ...,
+        count_anon_refaults: _builtins.bool | None = ...,
+        filecache_min_kb: _builtins.int | None = ...,
+        filecache_min_score: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_level", b"_level", "_min_oom_score_adj", b"_min_oom_score_adj", "_swap_free_low_pct", b"_swap_free_low_pct", "enabled", b"enabled", "level", b"level", "min_oom_score_adj", b"min_oom_score_adj", "swap_free_low_pct", b"swap_free_low_pct"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count_anon_refaults", b"_count_anon_refaults", "_filecache_min_kb", b"_filecache_min_kb", "_filecache_min_score", b"_filecache_min_score", "_thrashing_limit_critical_pct", b"_thrashing_limit_critical_pct", "_thrashing_limit_decay_pct", b"_thrashing_limit_decay_pct", "_thrashing_limit_pct", b"_thrashing_limit_pct", "count_anon_refaults", b"count_anon_refaults", "filecache_min_kb", b"filecache_min_kb", "filecache_min_score", b"filecache_min_score", "thrashing_limit_critical_pct", b"thrashing_limit_critical_pct", "thrashing_limit_decay_pct", b"thrashing_limit_decay_pct", "thrashing_limit_pct", b"thrashing_limit_pct"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_level", b"_level", "_min_oom_score_adj", b"_min_oom_score_adj", "_swap_free_low_pct", b"_swap_free_low_pct", "enabled", b"enabled", "level", b"level", "min_oom_score_adj", b"min_oom_score_adj", "swap_free_low_pct", b"swap_free_low_pct"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count_anon_refaults", b"_count_anon_refaults", "_filecache_min_kb", b"_filecache_min_kb", "_filecache_min_score", b"_filecache_min_score", "_thrashing_limit_critical_pct", b"_thrashing_limit_critical_pct", "_thrashing_limit_decay_pct", b"_thrashing_limit_decay_pct", "_thrashing_limit_pct", b"_thrashing_limit_pct", "count_anon_refaults", b"count_anon_refaults", "filecache_min_kb", b"filecache_min_kb", "filecache_min_score", b"filecache_min_score", "thrashing_limit_critical_pct", b"thrashing_limit_critical_pct", "thrashing_limit_decay_pct", b"thrashing_limit_decay_pct", "thrashing_limit_pct", b"thrashing_limit_pct"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
-    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__count_anon_refaults: _TypeAlias = _typing.Literal["count_anon_refaults"]  # noqa: Y015
+    _WhichOneofArgType__count_anon_refaults: _TypeAlias = _typing.Literal["_count_anon_refaults", b"_count_anon_refaults"]  # noqa: Y015
+    _WhichOneofReturnType__filecache_min_kb: _TypeAlias = _typing.Literal["filecache_min_kb"]  # noqa: Y015
+    _WhichOneofArgType__filecache_min_kb: _TypeAlias = _typing.Literal["_filecache_min_kb", b"_filecache_min_kb"]  # noqa: Y015
+    _WhichOneofReturnType__filecache_min_score: _TypeAlias = _typing.Literal["filecache_min_score"]  # noqa: Y015
+    _WhichOneofArgType__filecache_min_score: _TypeAlias = _typing.Literal["_filecache_min_score", b"_filecache_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__thrashing_limit_critical_pct: _TypeAlias = _typing.Literal["thrashing_limit_critical_pct"]  # noqa: Y015
+    _WhichOneofArgType__thrashing_limit_critical_pct: _TypeAlias = _typing.Literal["_thrashing_limit_critical_pct", b"_thrashing_limit_critical_pct"]  # noqa: Y015
+    _WhichOneofReturnType__thrashing_limit_decay_pct: _TypeAlias = _typing.Literal["thrashing_limit_decay_pct"]  # noqa: Y015
+    _WhichOneofArgType__thrashing_limit_decay_pct: _TypeAlias = _typing.Literal["_thrashing_limit_decay_pct", b"_thrashing_limit_decay_pct"]  # noqa: Y015
+    _WhichOneofReturnType__thrashing_limit_pct: _TypeAlias = _typing.Literal["thrashing_limit_pct"]  # noqa: Y015
+    _WhichOneofArgType__thrashing_limit_pct: _TypeAlias = _typing.Literal["_thrashing_limit_pct", b"_thrashing_limit_pct"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count_anon_refaults) -> _WhichOneofReturnType__count_anon_refaults | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filecache_min_kb) -> _WhichOneofReturnType__filecache_min_kb | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filecache_min_score) -> _WhichOneofReturnType__filecache_min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__thrashing_limit_critical_pct) -> _WhichOneofReturnType__thrashing_limit_critical_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__thrashing_limit_decay_pct) -> _WhichOneofReturnType__thrashing_limit_decay_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__thrashing_limit_pct) -> _WhichOneofReturnType__thrashing_limit_pct | None: ...
+
+Global___Thrashing: _TypeAlias = Thrashing  # noqa: Y015
+
+@_typing.final
+class LowMem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWMEM_MIN_OOM_SCORE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    WATERMARK_PER_ZONE_FIELD_NUMBER: _builtins.int
+    RELAXED_AVAILABLE_MEMORY_FIELD_NUMBER: _builtins.int
+    PRESSURE_AFTER_KILL_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    lowmem_min_oom_score: _builtins.int
+    """Floor where free memory below `level` alone is a reason. 1001: off."""
+    level: Global___Watermark.ValueType
+    watermark_per_zone: _builtins.bool
+    """Free memory is below a watermark when no zone is above its own; else (as lmkd) when the
+    sum over the zones is below the sum of their watermarks.
+    """
+    relaxed_available_memory: _builtins.bool
+    """Clean cache and what compresses count as easily available."""
+    pressure_after_kill_min_score: _builtins.int
+    """Floor where free memory is below the min watermark even after a kill. 1001: off."""
+    def __init__(
+        self,
+        *,
+        lowmem_min_oom_score: _builtins.int | None = ...,
+        level: Global___Watermark.ValueType | None = ...,
+        watermark_per_zone: _builtins.bool | None = ...,
+        relaxed_available_memory: _builtins.bool | None = ...,
+        pressure_after_kill_min_score: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_lowmem_min_oom_score", b"_lowmem_min_oom_score", "_pressure_after_kill_min_score", b"_pressure_after_kill_min_score", "_relaxed_available_memory", b"_relaxed_available_memory", "_watermark_per_zone", b"_watermark_per_zone", "level", b"level", "lowmem_min_oom_score", b"lowmem_min_oom_score", "pressure_after_kill_min_score", b"pressure_after_kill_min_score", "relaxed_available_memory", b"relaxed_available_memory", "watermark_per_zone", b"watermark_per_zone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_lowmem_min_oom_score", b"_lowmem_min_oom_score", "_pressure_after_kill_min_score", b"_pressure_after_kill_min_score", "_relaxed_available_memory", b"_relaxed_available_memory", "_watermark_per_zone", b"_watermark_per_zone", "level", b"level", "lowmem_min_oom_score", b"lowmem_min_oom_score", "pressure_after_kill_min_score", b"pressure_after_kill_min_score", "relaxed_available_memory", b"relaxed_available_memory", "watermark_per_zone", b"watermark_per_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
     _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
-    _WhichOneofReturnType__min_oom_score_adj: _TypeAlias = _typing.Literal["min_oom_score_adj"]  # noqa: Y015
-    _WhichOneofArgType__min_oom_score_adj: _TypeAlias = _typing.Literal["_min_oom_score_adj", b"_min_oom_score_adj"]  # noqa: Y015
-    _WhichOneofReturnType__swap_free_low_pct: _TypeAlias = _typing.Literal["swap_free_low_pct"]  # noqa: Y015
-    _WhichOneofArgType__swap_free_low_pct: _TypeAlias = _typing.Literal["_swap_free_low_pct", b"_swap_free_low_pct"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    _WhichOneofReturnType__lowmem_min_oom_score: _TypeAlias = _typing.Literal["lowmem_min_oom_score"]  # noqa: Y015
+    _WhichOneofArgType__lowmem_min_oom_score: _TypeAlias = _typing.Literal["_lowmem_min_oom_score", b"_lowmem_min_oom_score"]  # noqa: Y015
+    _WhichOneofReturnType__pressure_after_kill_min_score: _TypeAlias = _typing.Literal["pressure_after_kill_min_score"]  # noqa: Y015
+    _WhichOneofArgType__pressure_after_kill_min_score: _TypeAlias = _typing.Literal["_pressure_after_kill_min_score", b"_pressure_after_kill_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__relaxed_available_memory: _TypeAlias = _typing.Literal["relaxed_available_memory"]  # noqa: Y015
+    _WhichOneofArgType__relaxed_available_memory: _TypeAlias = _typing.Literal["_relaxed_available_memory", b"_relaxed_available_memory"]  # noqa: Y015
+    _WhichOneofReturnType__watermark_per_zone: _TypeAlias = _typing.Literal["watermark_per_zone"]  # noqa: Y015
+    _WhichOneofArgType__watermark_per_zone: _TypeAlias = _typing.Literal["_watermark_per_zone", b"_watermark_per_zone"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_oom_score_adj) -> _WhichOneofReturnType__min_oom_score_adj | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lowmem_min_oom_score) -> _WhichOneofReturnType__lowmem_min_oom_score | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_free_low_pct) -> _WhichOneofReturnType__swap_free_low_pct | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pressure_after_kill_min_score) -> _WhichOneofReturnType__pressure_after_kill_min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relaxed_available_memory) -> _WhichOneofReturnType__relaxed_available_memory | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__watermark_per_zone) -> _WhichOneofReturnType__watermark_per_zone | None: ...
 
-Global___SwapReason: _TypeAlias = SwapReason  # noqa: Y015
+Global___LowMem: _TypeAlias = LowMem  # noqa: Y015
 
 @_typing.final
-class WatermarkReason(_message.Message):
-    """Free memory below a watermark (boost included) while memory is scarce."""
+class Reclaim(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECT_RECLAIM_THRESHOLD_MS_FIELD_NUMBER: _builtins.int
+    DIRECT_RECLAIM_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    direct_reclaim_threshold_ms: _builtins.int
+    """A task in direct reclaim for longer is stuck, which is a reason. 0: off."""
+    direct_reclaim_min_score: _builtins.int
+    def __init__(
+        self,
+        *,
+        direct_reclaim_threshold_ms: _builtins.int | None = ...,
+        direct_reclaim_min_score: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_direct_reclaim_min_score", b"_direct_reclaim_min_score", "_direct_reclaim_threshold_ms", b"_direct_reclaim_threshold_ms", "direct_reclaim_min_score", b"direct_reclaim_min_score", "direct_reclaim_threshold_ms", b"direct_reclaim_threshold_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_direct_reclaim_min_score", b"_direct_reclaim_min_score", "_direct_reclaim_threshold_ms", b"_direct_reclaim_threshold_ms", "direct_reclaim_min_score", b"direct_reclaim_min_score", "direct_reclaim_threshold_ms", b"direct_reclaim_threshold_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__direct_reclaim_min_score: _TypeAlias = _typing.Literal["direct_reclaim_min_score"]  # noqa: Y015
+    _WhichOneofArgType__direct_reclaim_min_score: _TypeAlias = _typing.Literal["_direct_reclaim_min_score", b"_direct_reclaim_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__direct_reclaim_threshold_ms: _TypeAlias = _typing.Literal["direct_reclaim_threshold_ms"]  # noqa: Y015
+    _WhichOneofArgType__direct_reclaim_threshold_ms: _TypeAlias = _typing.Literal["_direct_reclaim_threshold_ms", b"_direct_reclaim_threshold_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__direct_reclaim_min_score) -> _WhichOneofReturnType__direct_reclaim_min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__direct_reclaim_threshold_ms) -> _WhichOneofReturnType__direct_reclaim_threshold_ms | None: ...
+
+Global___Reclaim: _TypeAlias = Reclaim  # noqa: Y015
+
+@_typing.final
+class Floors(_message.Message):
+    """Floors that several reasons share: thrashing, low swap."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENABLED_FIELD_NUMBER: _builtins.int
-    LEVEL_FIELD_NUMBER: _builtins.int
-    MIN_OOM_SCORE_ADJ_FIELD_NUMBER: _builtins.int
-    enabled: _builtins.bool
-    level: Global___Watermark.ValueType
-    min_oom_score_adj: _builtins.int
+    PERCEPTIBLE_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    CRITICAL_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    perceptible_min_score: _builtins.int
+    critical_min_score: _builtins.int
+    """While thrashing is critical, or free memory is below the min watermark and swap is low."""
     def __init__(
         self,
         *,
-        enabled: _builtins.bool | None = ...,
-        level: Global___Watermark.ValueType | None = ...,
-        min_oom_score_adj: _builtins.int | None = ...,
+        perceptible_min_score: _builtins.int | None = ...,
+        critical_min_score: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_level", b"_level", "_min_oom_score_adj", b"_min_oom_score_adj", "enabled", b"enabled", "level", b"level", "min_oom_score_adj", b"min_oom_score_adj"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_critical_min_score", b"_critical_min_score", "_perceptible_min_score", b"_perceptible_min_score", "critical_min_score", b"critical_min_score", "perceptible_min_score", b"perceptible_min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_level", b"_level", "_min_oom_score_adj", b"_min_oom_score_adj", "enabled", b"enabled", "level", b"level", "min_oom_score_adj", b"min_oom_score_adj"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_critical_min_score", b"_critical_min_score", "_perceptible_min_score", b"_perceptible_min_score", "critical_min_score", b"critical_min_score", "perceptible_min_score", b"perceptible_min_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
-    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
-    _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
-    _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
-    _WhichOneofReturnType__min_oom_score_adj: _TypeAlias = _typing.Literal["min_oom_score_adj"]  # noqa: Y015
-    _WhichOneofArgType__min_oom_score_adj: _TypeAlias = _typing.Literal["_min_oom_score_adj", b"_min_oom_score_adj"]  # noqa: Y015
+    _WhichOneofReturnType__critical_min_score: _TypeAlias = _typing.Literal["critical_min_score"]  # noqa: Y015
+    _WhichOneofArgType__critical_min_score: _TypeAlias = _typing.Literal["_critical_min_score", b"_critical_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__perceptible_min_score: _TypeAlias = _typing.Literal["perceptible_min_score"]  # noqa: Y015
+    _WhichOneofArgType__perceptible_min_score: _TypeAlias = _typing.Literal["_perceptible_min_score", b"_perceptible_min_score"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__critical_min_score) -> _WhichOneofReturnType__critical_min_score | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_oom_score_adj) -> _WhichOneofReturnType__min_oom_score_adj | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__perceptible_min_score) -> _WhichOneofReturnType__perceptible_min_score | None: ...
 
-Global___WatermarkReason: _TypeAlias = WatermarkReason  # noqa: Y015
+Global___Floors: _TypeAlias = Floors  # noqa: Y015
+
+@_typing.final
+class Kills(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAIT_FOR_MEMORY_FIELD_NUMBER: _builtins.int
+    MAX_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    LARGEST_RSS_UP_TO_SCORE_FIELD_NUMBER: _builtins.int
+    wait_for_memory: _builtins.bool
+    """The next kill waits until the memory of the last one is back, not only for its end."""
+    max_per_minute: _builtins.int
+    """No more kills than this within a minute, but for a device that does not respond. 0: no limit."""
+    order: Global___Order.ValueType
+    largest_rss_up_to_score: _builtins.int
+    """Up to this oom_score_adj the largest resident set goes first, whatever the order."""
+    def __init__(
+        self,
+        *,
+        wait_for_memory: _builtins.bool | None = ...,
+        max_per_minute: _builtins.int | None = ...,
+        order: Global___Order.ValueType | None = ...,
+        largest_rss_up_to_score: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_largest_rss_up_to_score", b"_largest_rss_up_to_score", "_max_per_minute", b"_max_per_minute", "_order", b"_order", "_wait_for_memory", b"_wait_for_memory", "largest_rss_up_to_score", b"largest_rss_up_to_score", "max_per_minute", b"max_per_minute", "order", b"order", "wait_for_memory", b"wait_for_memory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_largest_rss_up_to_score", b"_largest_rss_up_to_score", "_max_per_minute", b"_max_per_minute", "_order", b"_order", "_wait_for_memory", b"_wait_for_memory", "largest_rss_up_to_score", b"largest_rss_up_to_score", "max_per_minute", b"max_per_minute", "order", b"order", "wait_for_memory", b"wait_for_memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__largest_rss_up_to_score: _TypeAlias = _typing.Literal["largest_rss_up_to_score"]  # noqa: Y015
+    _WhichOneofArgType__largest_rss_up_to_score: _TypeAlias = _typing.Literal["_largest_rss_up_to_score", b"_largest_rss_up_to_score"]  # noqa: Y015
+    _WhichOneofReturnType__max_per_minute: _TypeAlias = _typing.Literal["max_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__max_per_minute: _TypeAlias = _typing.Literal["_max_per_minute", b"_max_per_minute"]  # noqa: Y015
+    _WhichOneofReturnType__order: _TypeAlias = _typing.Literal["order"]  # noqa: Y015
+    _WhichOneofArgType__order: _TypeAlias = _typing.Literal["_order", b"_order"]  # noqa: Y015
+    _WhichOneofReturnType__wait_for_memory: _TypeAlias = _typing.Literal["wait_for_memory"]  # noqa: Y015
+    _WhichOneofArgType__wait_for_memory: _TypeAlias = _typing.Literal["_wait_for_memory", b"_wait_for_memory"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__largest_rss_up_to_score) -> _WhichOneofReturnType__largest_rss_up_to_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_per_minute) -> _WhichOneofReturnType__max_per_minute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__order) -> _WhichOneofReturnType__order | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wait_for_memory) -> _WhichOneofReturnType__wait_for_memory | None: ...
+
+Global___Kills: _TypeAlias = Kills  # noqa: Y015
 
 @_typing.final
 class UidRange(_message.Message):

@@ -100,6 +100,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_DIRECT_RECL_STUCK: _Reason.ValueType  # 10
     REASON_PARTIAL_STALL: _Reason.ValueType  # 100
     """`some` stall over its limit."""
+    REASON_VENDOR: _Reason.ValueType  # 1000
+    """1000..1999: asked for from outside, with a reason of the vendor's own (0..999) added."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Numbered as AOSP's LmkKillOccurred atom; 100.. are this project's own."""
@@ -118,6 +120,8 @@ REASON_LOW_MEM: Reason.ValueType  # 9
 REASON_DIRECT_RECL_STUCK: Reason.ValueType  # 10
 REASON_PARTIAL_STALL: Reason.ValueType  # 100
 """`some` stall over its limit."""
+REASON_VENDOR: Reason.ValueType  # 1000
+"""1000..1999: asked for from outside, with a reason of the vendor's own (0..999) added."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -472,6 +476,15 @@ class Sample(_message.Message):
     KSWAPD_AWAKE_FIELD_NUMBER: _builtins.int
     WORKINGSET_REFAULT_FILE_FIELD_NUMBER: _builtins.int
     WORKINGSET_REFAULT_ANON_FIELD_NUMBER: _builtins.int
+    CMA_FREE_KB_FIELD_NUMBER: _builtins.int
+    INACTIVE_FILE_KB_FIELD_NUMBER: _builtins.int
+    DIRTY_KB_FIELD_NUMBER: _builtins.int
+    ANON_LRU_KB_FIELD_NUMBER: _builtins.int
+    RECLAIM_FOREGROUND_US_FIELD_NUMBER: _builtins.int
+    RECLAIM_BACKGROUND_US_FIELD_NUMBER: _builtins.int
+    RECLAIM_LONGEST_US_FIELD_NUMBER: _builtins.int
+    PSI_FULL_AVG10_PCT100_FIELD_NUMBER: _builtins.int
+    COMPRESSION_PCT_FIELD_NUMBER: _builtins.int
     time_ns: _builtins.int
     mem_total_kb: _builtins.int
     mem_free_kb: _builtins.int
@@ -498,6 +511,23 @@ class Sample(_message.Message):
     kswapd_awake: _builtins.bool
     workingset_refault_file: _builtins.int
     workingset_refault_anon: _builtins.int
+    cma_free_kb: _builtins.int
+    """Part of mem_free_kb that most allocations may not use."""
+    inactive_file_kb: _builtins.int
+    dirty_kb: _builtins.int
+    anon_lru_kb: _builtins.int
+    """On the LRU lists, shmem included."""
+    reclaim_foreground_us: _builtins.int
+    """Time that tasks spent in direct reclaim within the policy's window, by who they are: up to
+    the policy's foreground_up_to_score, and the others. Several tasks add up.
+    """
+    reclaim_background_us: _builtins.int
+    reclaim_longest_us: _builtins.int
+    """Of the tasks in direct reclaim now, who has been for longest."""
+    psi_full_avg10_pct100: _builtins.int
+    """As /proc/pressure/memory has it for `full`, in 1/100 percent."""
+    compression_pct: _builtins.int
+    """Bytes that go into zram per byte that it takes, percent."""
     def __init__(
         self,
         *,
@@ -522,13 +552,26 @@ class Sample(_message.Message):
         kswapd_awake: _builtins.bool = ...,
         workingset_refault_file: _builtins.int | None = ...,
         workingset_refault_anon: _builtins.int | None = ...,
+        cma_free_kb: _builtins.int = ...,
+        inactive_file_kb: _builtins.int = ...,
+        dirty_kb: _builtins.int = ...,
+        anon_lru_kb: _builtins.int = ...,
+        reclaim_foreground_us: _builtins.int | None = ...,
+        reclaim_background_us: _builtins.int | None = ...,
+        reclaim_longest_us: _builtins.int | None = ...,
+        psi_full_avg10_pct100: _builtins.int | None = ...,
+        compression_pct: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_mem_available_kb", b"_mem_available_kb", "_psi_full_total_us", b"_psi_full_total_us", "_psi_full_window_us", b"_psi_full_window_us", "_psi_some_total_us", b"_psi_some_total_us", "_psi_some_window_us", b"_psi_some_window_us", "_swap_free_kb", b"_swap_free_kb", "_swap_total_kb", b"_swap_total_kb", "_workingset_refault_anon", b"_workingset_refault_anon", "_workingset_refault_file", b"_workingset_refault_file", "mem_available_kb", b"mem_available_kb", "psi_full_total_us", b"psi_full_total_us", "psi_full_window_us", b"psi_full_window_us", "psi_some_total_us", b"psi_some_total_us", "psi_some_window_us", b"psi_some_window_us", "swap_free_kb", b"swap_free_kb", "swap_total_kb", b"swap_total_kb", "workingset_refault_anon", b"workingset_refault_anon", "workingset_refault_file", b"workingset_refault_file"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compression_pct", b"_compression_pct", "_mem_available_kb", b"_mem_available_kb", "_psi_full_avg10_pct100", b"_psi_full_avg10_pct100", "_psi_full_total_us", b"_psi_full_total_us", "_psi_full_window_us", b"_psi_full_window_us", "_psi_some_total_us", b"_psi_some_total_us", "_psi_some_window_us", b"_psi_some_window_us", "_reclaim_background_us", b"_reclaim_background_us", "_reclaim_foreground_us", b"_reclaim_foreground_us", "_reclaim_longest_us", b"_reclaim_longest_us", "_swap_free_kb", b"_swap_free_kb", "_swap_total_kb", b"_swap_total_kb", "_workingset_refault_anon", b"_workingset_refault_anon", "_workingset_refault_file", b"_workingset_refault_file", "compression_pct", b"compression_pct", "mem_available_kb", b"mem_available_kb", "psi_full_avg10_pct100", b"psi_full_avg10_pct100", "psi_full_total_us", b"psi_full_total_us", "psi_full_window_us", b"psi_full_window_us", "psi_some_total_us", b"psi_some_total_us", "psi_some_window_us", b"psi_some_window_us", "reclaim_background_us", b"reclaim_background_us", "reclaim_foreground_us", b"reclaim_foreground_us", "reclaim_longest_us", b"reclaim_longest_us", "swap_free_kb", b"swap_free_kb", "swap_total_kb", b"swap_total_kb", "workingset_refault_anon", b"workingset_refault_anon", "workingset_refault_file", b"workingset_refault_file"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mem_available_kb", b"_mem_available_kb", "_psi_full_total_us", b"_psi_full_total_us", "_psi_full_window_us", b"_psi_full_window_us", "_psi_some_total_us", b"_psi_some_total_us", "_psi_some_window_us", b"_psi_some_window_us", "_swap_free_kb", b"_swap_free_kb", "_swap_total_kb", b"_swap_total_kb", "_workingset_refault_anon", b"_workingset_refault_anon", "_workingset_refault_file", b"_workingset_refault_file", "anon_kb", b"anon_kb", "direct_reclaimers", b"direct_reclaimers", "file_kb", b"file_kb", "kswapd_awake", b"kswapd_awake", "mem_available_kb", b"mem_available_kb", "mem_free_kb", b"mem_free_kb", "mem_total_kb", b"mem_total_kb", "psi_full_total_us", b"psi_full_total_us", "psi_full_window_us", b"psi_full_window_us", "psi_some_total_us", b"psi_some_total_us", "psi_some_window_us", b"psi_some_window_us", "shmem_kb", b"shmem_kb", "slab_reclaimable_kb", b"slab_reclaimable_kb", "swap_free_kb", b"swap_free_kb", "swap_total_kb", b"swap_total_kb", "time_ns", b"time_ns", "watermark_high_kb", b"watermark_high_kb", "watermark_low_kb", b"watermark_low_kb", "watermark_min_kb", b"watermark_min_kb", "workingset_refault_anon", b"workingset_refault_anon", "workingset_refault_file", b"workingset_refault_file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compression_pct", b"_compression_pct", "_mem_available_kb", b"_mem_available_kb", "_psi_full_avg10_pct100", b"_psi_full_avg10_pct100", "_psi_full_total_us", b"_psi_full_total_us", "_psi_full_window_us", b"_psi_full_window_us", "_psi_some_total_us", b"_psi_some_total_us", "_psi_some_window_us", b"_psi_some_window_us", "_reclaim_background_us", b"_reclaim_background_us", "_reclaim_foreground_us", b"_reclaim_foreground_us", "_reclaim_longest_us", b"_reclaim_longest_us", "_swap_free_kb", b"_swap_free_kb", "_swap_total_kb", b"_swap_total_kb", "_workingset_refault_anon", b"_workingset_refault_anon", "_workingset_refault_file", b"_workingset_refault_file", "anon_kb", b"anon_kb", "anon_lru_kb", b"anon_lru_kb", "cma_free_kb", b"cma_free_kb", "compression_pct", b"compression_pct", "direct_reclaimers", b"direct_reclaimers", "dirty_kb", b"dirty_kb", "file_kb", b"file_kb", "inactive_file_kb", b"inactive_file_kb", "kswapd_awake", b"kswapd_awake", "mem_available_kb", b"mem_available_kb", "mem_free_kb", b"mem_free_kb", "mem_total_kb", b"mem_total_kb", "psi_full_avg10_pct100", b"psi_full_avg10_pct100", "psi_full_total_us", b"psi_full_total_us", "psi_full_window_us", b"psi_full_window_us", "psi_some_total_us", b"psi_some_total_us", "psi_some_window_us", b"psi_some_window_us", "reclaim_background_us", b"reclaim_background_us", "reclaim_foreground_us", b"reclaim_foreground_us", "reclaim_longest_us", b"reclaim_longest_us", "shmem_kb", b"shmem_kb", "slab_reclaimable_kb", b"slab_reclaimable_kb", "swap_free_kb", b"swap_free_kb", "swap_total_kb", b"swap_total_kb", "time_ns", b"time_ns", "watermark_high_kb", b"watermark_high_kb", "watermark_low_kb", b"watermark_low_kb", "watermark_min_kb", b"watermark_min_kb", "workingset_refault_anon", b"workingset_refault_anon", "workingset_refault_file", b"workingset_refault_file"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__compression_pct: _TypeAlias = _typing.Literal["compression_pct"]  # noqa: Y015
+    _WhichOneofArgType__compression_pct: _TypeAlias = _typing.Literal["_compression_pct", b"_compression_pct"]  # noqa: Y015
     _WhichOneofReturnType__mem_available_kb: _TypeAlias = _typing.Literal["mem_available_kb"]  # noqa: Y015
     _WhichOneofArgType__mem_available_kb: _TypeAlias = _typing.Literal["_mem_available_kb", b"_mem_available_kb"]  # noqa: Y015
+    _WhichOneofReturnType__psi_full_avg10_pct100: _TypeAlias = _typing.Literal["psi_full_avg10_pct100"]  # noqa: Y015
+    _WhichOneofArgType__psi_full_avg10_pct100: _TypeAlias = _typing.Literal["_psi_full_avg10_pct100", b"_psi_full_avg10_pct100"]  # noqa: Y015
     _WhichOneofReturnType__psi_full_total_us: _TypeAlias = _typing.Literal["psi_full_total_us"]  # noqa: Y015
     _WhichOneofArgType__psi_full_total_us: _TypeAlias = _typing.Literal["_psi_full_total_us", b"_psi_full_total_us"]  # noqa: Y015
     _WhichOneofReturnType__psi_full_window_us: _TypeAlias = _typing.Literal["psi_full_window_us"]  # noqa: Y015
@@ -537,6 +580,12 @@ class Sample(_message.Message):
     _WhichOneofArgType__psi_some_total_us: _TypeAlias = _typing.Literal["_psi_some_total_us", b"_psi_some_total_us"]  # noqa: Y015
     _WhichOneofReturnType__psi_some_window_us: _TypeAlias = _typing.Literal["psi_some_window_us"]  # noqa: Y015
     _WhichOneofArgType__psi_some_window_us: _TypeAlias = _typing.Literal["_psi_some_window_us", b"_psi_some_window_us"]  # noqa: Y015
+    _WhichOneofReturnType__reclaim_background_us: _TypeAlias = _typing.Literal["reclaim_background_us"]  # noqa: Y015
+    _WhichOneofArgType__reclaim_background_us: _TypeAlias = _typing.Literal["_reclaim_background_us", b"_reclaim_background_us"]  # noqa: Y015
+    _WhichOneofReturnType__reclaim_foreground_us: _TypeAlias = _typing.Literal["reclaim_foreground_us"]  # noqa: Y015
+    _WhichOneofArgType__reclaim_foreground_us: _TypeAlias = _typing.Literal["_reclaim_foreground_us", b"_reclaim_foreground_us"]  # noqa: Y015
+    _WhichOneofReturnType__reclaim_longest_us: _TypeAlias = _typing.Literal["reclaim_longest_us"]  # noqa: Y015
+    _WhichOneofArgType__reclaim_longest_us: _TypeAlias = _typing.Literal["_reclaim_longest_us", b"_reclaim_longest_us"]  # noqa: Y015
     _WhichOneofReturnType__swap_free_kb: _TypeAlias = _typing.Literal["swap_free_kb"]  # noqa: Y015
     _WhichOneofArgType__swap_free_kb: _TypeAlias = _typing.Literal["_swap_free_kb", b"_swap_free_kb"]  # noqa: Y015
     _WhichOneofReturnType__swap_total_kb: _TypeAlias = _typing.Literal["swap_total_kb"]  # noqa: Y015
@@ -546,7 +595,11 @@ class Sample(_message.Message):
     _WhichOneofReturnType__workingset_refault_file: _TypeAlias = _typing.Literal["workingset_refault_file"]  # noqa: Y015
     _WhichOneofArgType__workingset_refault_file: _TypeAlias = _typing.Literal["_workingset_refault_file", b"_workingset_refault_file"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compression_pct) -> _WhichOneofReturnType__compression_pct | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mem_available_kb) -> _WhichOneofReturnType__mem_available_kb | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_full_avg10_pct100) -> _WhichOneofReturnType__psi_full_avg10_pct100 | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_full_total_us) -> _WhichOneofReturnType__psi_full_total_us | None: ...
     @_typing.overload
@@ -555,6 +608,12 @@ class Sample(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_some_total_us) -> _WhichOneofReturnType__psi_some_total_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_some_window_us) -> _WhichOneofReturnType__psi_some_window_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reclaim_background_us) -> _WhichOneofReturnType__reclaim_background_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reclaim_foreground_us) -> _WhichOneofReturnType__reclaim_foreground_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reclaim_longest_us) -> _WhichOneofReturnType__reclaim_longest_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_free_kb) -> _WhichOneofReturnType__swap_free_kb | None: ...
     @_typing.overload
@@ -588,6 +647,16 @@ class Signal(_message.Message):
         SOME_STALL_US: Signal._Kind.ValueType  # 4
         """Microseconds of stall in the window; limit: too much."""
         FULL_STALL_US: Signal._Kind.ValueType  # 5
+        THRASHING_PCT: Signal._Kind.ValueType  # 6
+        """Percent of the file LRU (and anon, where the policy counts it) that came back in a second;
+        limit: as it has decayed.
+        """
+        SWAP_UTIL_PCT: Signal._Kind.ValueType  # 7
+        """Percent swapped of what is swapped or could be."""
+        DIRECT_RECLAIM_US: Signal._Kind.ValueType  # 8
+        """Microseconds that somebody has been in direct reclaim."""
+        FILE_CACHE_KB: Signal._Kind.ValueType  # 9
+        """KiB on the file LRU; limit: too little, after a kill for thrashing."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Signal.Kind.ValueType  # 0
@@ -600,6 +669,16 @@ class Signal(_message.Message):
     SOME_STALL_US: Signal.Kind.ValueType  # 4
     """Microseconds of stall in the window; limit: too much."""
     FULL_STALL_US: Signal.Kind.ValueType  # 5
+    THRASHING_PCT: Signal.Kind.ValueType  # 6
+    """Percent of the file LRU (and anon, where the policy counts it) that came back in a second;
+    limit: as it has decayed.
+    """
+    SWAP_UTIL_PCT: Signal.Kind.ValueType  # 7
+    """Percent swapped of what is swapped or could be."""
+    DIRECT_RECLAIM_US: Signal.Kind.ValueType  # 8
+    """Microseconds that somebody has been in direct reclaim."""
+    FILE_CACHE_KB: Signal.Kind.ValueType  # 9
+    """KiB on the file LRU; limit: too little, after a kill for thrashing."""
 
     KIND_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
@@ -844,9 +923,10 @@ class KillReport(_message.Message):
     mrelease_result: _builtins.int
     """process_mrelease(2): 0 or -errno; absent when it was not called."""
     thrashing_pct: _builtins.int
-    """LmkKillOccurred fields that Android alone can fill."""
+    """Thrashing at the kill, and its highest since the kill before."""
     max_thrashing_pct: _builtins.int
     foreground_services: _builtins.int
+    """LmkKillOccurred fields that Android alone can fill."""
     processes_with_foreground_services: _builtins.int
     agent_absent: _builtins.bool
     """The agent was dead when this kill was made: what it alone measures is absent."""

@@ -14,7 +14,8 @@ from rich.text import Text
 from lmk.console import open_console
 from lmk.proto.record_pb2 import Record
 from lmk.report.client import RecordStream
-from lmk.report.text import Clock, describe, header, kb
+from lmk.report.signals import kb
+from lmk.report.text import Clock, describe, header
 
 __all__ = ["LiveTable"]
 

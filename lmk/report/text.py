@@ -14,30 +14,21 @@ from lmk.proto.record_pb2 import (
     KillReport,
     Lifecycle,
     Lost,
-    Reason,
     Record,
-    Signal,
 )
 from lmk.report.client import first_lost
+from lmk.report.signals import kb, reason_words
 
 __all__ = [
     "HEADER",
     "Clock",
     "describe",
     "header",
-    "kb",
     "ms",
     "printable",
-    "reason_words",
     "report_line",
 ]
 
-_REASONS = {
-    Reason.REASON_NOT_RESPONDING: "full stall",
-    Reason.REASON_LOW_MEM_AND_SWAP: "low swap",
-    Reason.REASON_LOW_MEM: "watermark",
-    Reason.REASON_PARTIAL_STALL: "some stall",
-}
 #: Name, width, whether it is a number; where there is no room the highest last number goes first.
 _COLUMNS = (
     ("TIME", 12, False, 0),
@@ -45,7 +36,7 @@ _COLUMNS = (
     ("PID", 7, True, 2),
     ("UID", 6, True, 3),
     ("ADJ", 5, True, 0),
-    ("REASON", 12, False, 0),
+    ("REASON", 13, False, 0),
     ("FREED", 8, True, 0),
     ("SIGNAL", 8, True, 1),
     ("EXIT", 8, True, 4),
@@ -170,30 +161,9 @@ def _lost(lost: Lost) -> str:
     return f"{lost.count} record{'s' if lost.count != 1 else ''} lost {where}{which}"
 
 
-def reason_words(reason: Reason.ValueType) -> str:
-    """A reason in a word or two."""
-    if reason in _REASONS:
-        return _REASONS[reason]
-    name = Reason.Name(reason) if reason in Reason.values() else f"reason {reason}"
-    return name.removeprefix("REASON_").replace("_", " ").lower()
-
-
-def signal_words(signal: Signal) -> str:
-    """A signal beside its limit."""
-    name = Signal.Kind.Name(signal.kind).lower()
-    unit = "us" if name.endswith("_us") else "kB"
-    name = name.removesuffix("_us").removesuffix("_kb").replace("_", " ")
-    return f"{name} {signal.value} {unit} (limit {signal.limit} {unit})"
-
-
 def printable(text: str) -> str:
     """What a device calls itself or a process, with control characters shown, not obeyed."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def kb(value: int) -> str:
-    """KiB as ``812 kB`` or ``143 MB``."""
-    return f"{value} kB" if abs(value) < 10_000 else f"{value / 1024:.0f} MB"
 
 
 def ms(begin_ns: int | None, end_ns: int | None) -> str:

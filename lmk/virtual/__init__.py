@@ -15,7 +15,15 @@ Names are ``virtual[:KERNEL][#INSTANCE]``: see :func:`lmk.virtual.kernels.parse`
 from __future__ import annotations
 
 from lmk.virtual.boot import BootError, up
-from lmk.virtual.guest import Guest, Options, find_record, forget, place, running
+from lmk.virtual.guest import (
+    Guest,
+    Options,
+    find_record,
+    forget,
+    place,
+    running,
+    unreadable,
+)
 from lmk.virtual.kernels import names, parse
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "parse",
     "place",
     "running",
+    "unreadable",
     "up",
 ]
 

@@ -25,18 +25,24 @@ from lmk.virtual.qemu import boot_id
 __all__ = [
     "Guest",
     "Options",
+    "UnreadableRecordError",
     "find_record",
     "forget",
     "lock_path",
     "place",
     "process_start",
     "running",
+    "unreadable",
 ]
 
 _RECORD = "guest.json"
 #: QEMU ends on SIGTERM at once, even with the guest frozen; SIGKILL follows when it does not.
 _TERM_S = 5.0
 _KILL_S = 10.0
+
+
+class UnreadableRecordError(LmkError):
+    """A guest's record is of another version of the toolkit, or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +148,31 @@ def lock_path(name: str) -> Path:
 
 
 def running() -> list[Guest]:
-    """All guests that run, by name. What dead ones left behind is removed on the way."""
-    folder = cache_root() / "guests"
-    if not folder.is_dir():
-        return []
-    found = [find_record(directory) for directory in sorted(folder.iterdir())]
+    """All guests that run, by name. What dead ones left behind is removed on the way.
+
+    Those whose record cannot be read are left out: :func:`unreadable` has them.
+    """
+    found = []
+    for directory in _directories():
+        with contextlib.suppress(UnreadableRecordError):
+            found.append(find_record(directory))
     return [guest for guest in found if guest is not None and guest.booted]
+
+
+def unreadable() -> list[str]:
+    """What is wrong with each record that cannot be read: of another version, or damaged."""
+    wrong = []
+    for directory in _directories():
+        try:
+            _read(directory)
+        except UnreadableRecordError as error:
+            wrong.append(str(error))
+    return wrong
+
+
+def _directories() -> list[Path]:
+    folder = cache_root() / "guests"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def find_record(directory: Path, *, locked: bool = False) -> Guest | None:
@@ -193,7 +218,7 @@ def _read(directory: Path) -> Guest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LmkError(
+        raise UnreadableRecordError(
             f"the record of a guest in {directory} is of another version or damaged: "
             "end its QEMU and remove the directory",
             detail=str(error),

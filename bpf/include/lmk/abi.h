@@ -36,13 +36,21 @@ enum lmk_carrier {
 	LMK_CARRIER_TIMER = 5,
 };
 
-/* Same numbers as lmk.v1.Reason. */
+/* Same numbers as lmk.v1.Reason; from LMK_REASON_VENDOR on, the vendor's own. */
 enum lmk_reason {
 	LMK_REASON_NONE = 0,
+	LMK_REASON_PRESSURE_AFTER_KILL = 1,
 	LMK_REASON_NOT_RESPONDING = 2,
+	LMK_REASON_LOW_SWAP_AND_THRASHING = 3,
 	LMK_REASON_LOW_MEM_AND_SWAP = 4,
+	LMK_REASON_LOW_MEM_AND_THRASHING = 5,
+	LMK_REASON_DIRECT_RECL_AND_THRASHING = 6,
+	LMK_REASON_LOW_MEM_AND_SWAP_UTIL = 7,
+	LMK_REASON_LOW_FILECACHE_AFTER_THRASHING = 8,
 	LMK_REASON_LOW_MEM = 9,
+	LMK_REASON_DIRECT_RECL_STUCK = 10,
 	LMK_REASON_PARTIAL_STALL = 100,
+	LMK_REASON_VENDOR = 1000,
 };
 
 /* Bits of lmk_sample.known: which optional members hold a measured value. */
@@ -51,6 +59,8 @@ enum lmk_known {
 	LMK_KNOWN_SWAP = 1 << 1,
 	LMK_KNOWN_PSI = 1 << 2,
 	LMK_KNOWN_REFAULTS = 1 << 3,
+	LMK_KNOWN_RECLAIM = 1 << 4,	/* who is in direct reclaim, and since when */
+	LMK_KNOWN_COMPRESSION = 1 << 5, /* what zram reaches */
 };
 
 /* The state of the whole device at one moment. */
@@ -72,13 +82,68 @@ struct lmk_sample {
 	__u64 psi_full_total_us;
 	__u64 psi_some_window_us; /* within policy some_stall window */
 	__u64 psi_full_window_us; /* within policy full_stall window */
-	__u64 refault_file;
+	__u64 refault_file;	  /* pages, since boot */
 	__u64 refault_anon;
+	__u64 cma_free_kb; /* part of free_kb that most allocations may not use */
+	__u64 inactive_file_kb;
+	__u64 anon_lru_kb; /* on the LRU lists, shmem included */
+	__u64 dirty_kb;
+	__u64 protection_kb; /* sum over zones of the largest lowmem_reserve */
+	__u64 pgscan_kswapd; /* pages, since boot */
+	__u64 pgscan_direct;
+	__u64 pgrefill;
+	__u64 reclaim_foreground_us; /* time in direct reclaim within the policy's window */
+	__u64 reclaim_background_us;
+	__u64 reclaim_longest_us; /* of those in direct reclaim now, who has been for longest */
+	__u32 zones_below;	  /* enum lmk_level: no zone is above this mark of its own */
+	__u32 full_avg10_pct100;  /* `full` avg10 as /proc has it, in 1/100 percent */
+	__u32 page_kb;
+	__u32 compression_pct; /* bytes that go into zram per byte that it takes, percent */
 	__u32 direct_reclaimers;
 	__u8 kswapd_awake;
 	__u8 pad[3];
 	__u32 known;
 	__u32 pad2;
+};
+
+/* How low free memory is; lmkd's enum zone_watermark from the other end. */
+enum lmk_level {
+	LMK_LEVEL_NONE = 0, /* above the high watermark */
+	LMK_LEVEL_HIGH = 1, /* below high */
+	LMK_LEVEL_LOW = 2,  /* below low */
+	LMK_LEVEL_MIN = 3,  /* below min */
+};
+
+/*
+ * What the decision remembers from one evaluation to the next, beside the kill under way.
+ * All zero is a fresh start.
+ */
+struct lmk_history {
+	__u64 thrashing_since_ns; /* begin of the second that is being counted */
+	__u64 refault_base;	  /* pages, then */
+	__u64 lru_base_kb;	  /* that they are held against, then */
+	__u64 refault_last;	  /* pages, at the last evaluation */
+	__u64 pgscan_kswapd_last;
+	__u64 pgscan_direct_last;
+	__u64 pgrefill_last;
+	__u64 partial_event_ns; /* last time `some` stall woke the decision */
+	__u64 complete_event_ns;
+	__u64 poll_until_ns;
+	__u64 poll_next_ns;
+	__u64 budget_ns;	/* credit for kills, in time */
+	__u64 budget_at_ns;	/* when it was reckoned */
+	__u32 thrashing_before; /* growth of the second before, percent */
+	__u32 thrashing_pct;
+	__u32 thrashing_max_pct;   /* since the last kill */
+	__u32 thrashing_limit_pct; /* decayed */
+	__u32 primed;
+	__u32 killed;		/* since the last evaluation */
+	__u32 cycle_after_kill; /* this evaluation is the first after a kill */
+	__u32 check_filecache;
+	__u32 last_level; /* enum lmk_look of the last event */
+	__u32 reclaiming; /* enum lmk_reclaiming, of this evaluation */
+	__u32 refaulted;  /* since the last evaluation */
+	__u32 pad;
 };
 
 /* One process, as the victim order sees it. */
@@ -92,8 +157,9 @@ struct lmk_process {
 	__u64 pgtables_kb;
 	__u64 min_flt;
 	__u64 maj_flt;
-	__s32 pid; /* tgid */
-	__s32 tid; /* the live thread that was or would be signalled */
+	__u64 adj_since_ns; /* when it got its oom_score_adj, where that was seen; else its start */
+	__s32 pid;	    /* tgid */
+	__s32 tid;	    /* the live thread that was or would be signalled */
 	__u32 uid;
 	__s32 adj;
 	__u32 threads;
@@ -114,12 +180,23 @@ struct lmk_verdict {
 	__u32 reason;	/* enum lmk_reason */
 	__s32 floor;	/* oom_score_adj */
 	__u32 breached; /* enum lmk_signal bits */
-	__u32 pad;
+	__u32 level;	/* enum lmk_level of free memory */
+	__u64 free_kb;	/* that free_limit_kb is for: without CMA where that is not usable */
 	__u64 free_limit_kb;
 	__u64 available_limit_kb;
+	__u64 swap_free_kb; /* as far as it can be used */
 	__u64 swap_limit_kb;
+	__u64 some_us; /* weighted by who stalls */
 	__u64 some_limit_us;
 	__u64 full_limit_us;
+	__u64 reclaim_limit_us;
+	__u64 filecache_limit_kb;
+	__u32 thrashing_pct;
+	__u32 thrashing_limit_pct;
+	__u32 thrashing_max_pct;
+	__u32 swap_util_pct;
+	__u32 swap_util_limit_pct;
+	__u32 idle; /* the reasons were not gone through */
 };
 
 enum lmk_signal {
@@ -128,6 +205,11 @@ enum lmk_signal {
 	LMK_SIGNAL_SWAP = 1 << 2,
 	LMK_SIGNAL_SOME = 1 << 3,
 	LMK_SIGNAL_FULL = 1 << 4,
+	LMK_SIGNAL_THRASHING = 1 << 5,
+	LMK_SIGNAL_SWAP_UTIL = 1 << 6,
+	LMK_SIGNAL_RECLAIM = 1 << 7,
+	LMK_SIGNAL_FILECACHE = 1 << 8,
+	LMK_SIGNAL_CRITICAL_STALL = 1 << 9,
 };
 
 /*
@@ -146,7 +228,8 @@ enum lmk_outcome {
 	LMK_OUT_STALE = 9,     /* the chosen pid was recycled or gone before the kill */
 	LMK_OUT_TIMEOUT = 10,  /* gave up waiting for a victim after kill_timeout_ms */
 	LMK_OUT_ERROR = 11,    /* sensing failed */
-	LMK_OUT_MAX = 12,
+	LMK_OUT_BUDGET = 12,   /* the policy's kills of this minute are used up */
+	LMK_OUT_MAX = 13,
 };
 
 /* Why a process at or above the floor was passed over, one counter each. */
@@ -267,6 +350,7 @@ enum lmk_op {
 	LMK_OP_SELF_TEST = 3, /* the whole pick path and every carrier, with signal 0 */
 	LMK_OP_INIT = 4,      /* once after loading: arms the timer */
 	LMK_OP_STOP = 5,      /* before unpinning: no tick and no decision after this */
+	LMK_OP_VENDOR = 6,    /* kill for `vendor_reason`, down to `vendor_floor` */
 };
 
 /* Context of the SYSCALL program: what it is asked, what it answers. */
@@ -279,6 +363,10 @@ struct lmk_call {
 	__s32 pid;	       /* LMK_OP_MEASURE, LMK_OP_SELF_TEST */
 	__u32 with_candidates; /* LMK_OP_STATUS */
 	__u64 start_ns;	       /* LMK_OP_MEASURE: identity of pid */
+	__u32 compression_pct; /* zram: bytes in per byte that they take; 0: not known */
+	__u32 vendor_reason;   /* LMK_OP_VENDOR: 0..999 */
+	__s32 vendor_floor;
+	__s32 budget_left; /* out: kills left in this minute, -1: no limit */
 	/* out */
 	__s32 result;  /* 0 or -errno; LMK_OP_SELF_TEST: of the kill call with signal 0 */
 	__u32 outcome; /* enum lmk_outcome */

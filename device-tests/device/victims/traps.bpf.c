@@ -38,7 +38,7 @@ static __always_inline int signal_nothing(__s32 pid)
 
 static __always_inline int choose_only(void)
 {
-	if (sense_and_judge() || !run.event.verdict.reason)
+	if (sense_and_judge(false) || !run.event.verdict.reason)
 		return LMK_OUT_CALM;
 	return choose(run.event.verdict.floor) > 0 ? LMK_OUT_KILLED : LMK_OUT_NO_VICTIM;
 }

@@ -24,7 +24,13 @@ PB_BIND(lmk_v1_Detach, lmk_v1_Detach, AUTO)
 PB_BIND(lmk_v1_RenewLease, lmk_v1_RenewLease, AUTO)
 
 
+PB_BIND(lmk_v1_RequestKill, lmk_v1_RequestKill, AUTO)
+
+
 PB_BIND(lmk_v1_ControlReply, lmk_v1_ControlReply, 4)
+
+
+PB_BIND(lmk_v1_KillAnswer, lmk_v1_KillAnswer, AUTO)
 
 
 PB_BIND(lmk_v1_Done, lmk_v1_Done, AUTO)

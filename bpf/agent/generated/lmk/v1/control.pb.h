@@ -17,7 +17,9 @@ typedef enum _lmk_v1_Error_Code {
     lmk_v1_Error_Code_BAD_TOKEN = 1,
     lmk_v1_Error_Code_BAD_REQUEST = 2,
     lmk_v1_Error_Code_BAD_POLICY = 3,
-    lmk_v1_Error_Code_INTERNAL = 4
+    lmk_v1_Error_Code_INTERNAL = 4,
+    /* What is asked for is understood, and the policy does not allow it. */
+    lmk_v1_Error_Code_REFUSED = 5
 } lmk_v1_Error_Code;
 
 /* Struct definitions */
@@ -55,6 +57,15 @@ typedef struct _lmk_v1_RenewLease {
     uint64_t lease_ms;
 } lmk_v1_RenewLease;
 
+/* Kill the next in order, whatever the policy's limits say: what Android's vendor hooks ask of
+ lmkd. Never-kill rules, dry run, a kill under way and the budget hold as ever. */
+typedef struct _lmk_v1_RequestKill {
+    /* 0..999, the caller's own; reported as 1000 + this. */
+    uint32_t vendor_reason;
+    /* No process below this oom_score_adj. */
+    int32_t min_oom_score_adj;
+} lmk_v1_RequestKill;
+
 typedef PB_BYTES_ARRAY_T(16) lmk_v1_ControlRequest_token_t;
 typedef struct _lmk_v1_ControlRequest {
     lmk_v1_ControlRequest_token_t token;
@@ -64,8 +75,17 @@ typedef struct _lmk_v1_ControlRequest {
         lmk_v1_SetPolicy set_policy;
         lmk_v1_Detach detach;
         lmk_v1_RenewLease renew_lease;
+        lmk_v1_RequestKill request_kill;
     } body;
 } lmk_v1_ControlRequest;
+
+typedef struct _lmk_v1_KillAnswer {
+    /* How it ended, as the counters call it: killed, dry_run, pending, no_victim, budget, … */
+    char outcome[16];
+    /* Of the kill; 0: nobody was killed. Its report comes over the record stream. */
+    uint64_t kill_id;
+    int32_t victim_pid;
+} lmk_v1_KillAnswer;
 
 typedef struct _lmk_v1_Done {
     char dummy_field;
@@ -104,7 +124,7 @@ typedef struct _lmk_v1_Status {
     bool has_sample;
     lmk_v1_Sample sample;
     pb_size_t signals_count;
-    lmk_v1_Signal signals[5];
+    lmk_v1_Signal signals[9];
     pb_size_t candidates_count;
     lmk_v1_Process candidates[5];
     pb_size_t counters_count;
@@ -121,6 +141,9 @@ typedef struct _lmk_v1_Status {
     uint32_t agent_restarts;
     uint64_t spool_bytes;
     uint64_t spool_limit_bytes;
+    /* Kills left in this minute; absent: the policy sets no limit. */
+    bool has_budget_left;
+    uint32_t budget_left;
 } lmk_v1_Status;
 
 typedef PB_BYTES_ARRAY_T(16) lmk_v1_ControlReply_token_proof_t;
@@ -133,6 +156,7 @@ typedef struct _lmk_v1_ControlReply {
         lmk_v1_Error error;
         lmk_v1_Status status;
         lmk_v1_Done done;
+        lmk_v1_KillAnswer kill_answer;
     } body;
 } lmk_v1_ControlReply;
 
@@ -143,8 +167,10 @@ extern "C" {
 
 /* Helper constants for enums */
 #define _lmk_v1_Error_Code_MIN lmk_v1_Error_Code_CODE_UNSPECIFIED
-#define _lmk_v1_Error_Code_MAX lmk_v1_Error_Code_INTERNAL
-#define _lmk_v1_Error_Code_ARRAYSIZE ((lmk_v1_Error_Code)(lmk_v1_Error_Code_INTERNAL+1))
+#define _lmk_v1_Error_Code_MAX lmk_v1_Error_Code_REFUSED
+#define _lmk_v1_Error_Code_ARRAYSIZE ((lmk_v1_Error_Code)(lmk_v1_Error_Code_REFUSED+1))
+
+
 
 
 
@@ -167,24 +193,28 @@ extern "C" {
 #define lmk_v1_SetPolicy_init_default            {false, lmk_v1_Policy_init_default}
 #define lmk_v1_Detach_init_default               {0}
 #define lmk_v1_RenewLease_init_default           {0}
+#define lmk_v1_RequestKill_init_default          {0, 0}
 #define lmk_v1_ControlReply_init_default         {{0, {0}}, 0, {lmk_v1_Error_init_default}}
+#define lmk_v1_KillAnswer_init_default           {"", 0, 0}
 #define lmk_v1_Done_init_default                 {0}
 #define lmk_v1_Error_init_default                {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_default              {"", 0}
 #define lmk_v1_ProgramCost_init_default          {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0}
+#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
 #define lmk_v1_StreamRequest_init_zero           {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_zero          {{0, {0}}, 0, {lmk_v1_GetStatus_init_zero}}
 #define lmk_v1_GetStatus_init_zero               {0}
 #define lmk_v1_SetPolicy_init_zero               {false, lmk_v1_Policy_init_zero}
 #define lmk_v1_Detach_init_zero                  {0}
 #define lmk_v1_RenewLease_init_zero              {0}
+#define lmk_v1_RequestKill_init_zero             {0, 0}
 #define lmk_v1_ControlReply_init_zero            {{0, {0}}, 0, {lmk_v1_Error_init_zero}}
+#define lmk_v1_KillAnswer_init_zero              {"", 0, 0}
 #define lmk_v1_Done_init_zero                    {0}
 #define lmk_v1_Error_init_zero                   {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_zero                 {"", 0}
 #define lmk_v1_ProgramCost_init_zero             {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0}
+#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
 #define lmk_v1_StreamRequest_token_tag           1
@@ -195,11 +225,17 @@ extern "C" {
 #define lmk_v1_GetStatus_with_candidates_tag     1
 #define lmk_v1_SetPolicy_policy_tag              1
 #define lmk_v1_RenewLease_lease_ms_tag           1
+#define lmk_v1_RequestKill_vendor_reason_tag     1
+#define lmk_v1_RequestKill_min_oom_score_adj_tag 2
 #define lmk_v1_ControlRequest_token_tag          1
 #define lmk_v1_ControlRequest_get_status_tag     10
 #define lmk_v1_ControlRequest_set_policy_tag     11
 #define lmk_v1_ControlRequest_detach_tag         12
 #define lmk_v1_ControlRequest_renew_lease_tag    13
+#define lmk_v1_ControlRequest_request_kill_tag   14
+#define lmk_v1_KillAnswer_outcome_tag            1
+#define lmk_v1_KillAnswer_kill_id_tag            2
+#define lmk_v1_KillAnswer_victim_pid_tag         3
 #define lmk_v1_Error_code_tag                    1
 #define lmk_v1_Error_message_tag                 2
 #define lmk_v1_Counter_name_tag                  1
@@ -222,10 +258,12 @@ extern "C" {
 #define lmk_v1_Status_agent_restarts_tag         12
 #define lmk_v1_Status_spool_bytes_tag            13
 #define lmk_v1_Status_spool_limit_bytes_tag      14
+#define lmk_v1_Status_budget_left_tag            15
 #define lmk_v1_ControlReply_token_proof_tag      1
 #define lmk_v1_ControlReply_error_tag            9
 #define lmk_v1_ControlReply_status_tag           10
 #define lmk_v1_ControlReply_done_tag             11
+#define lmk_v1_ControlReply_kill_answer_tag      12
 
 /* Struct field encoding specification for nanopb */
 #define lmk_v1_StreamRequest_FIELDLIST(X, a) \
@@ -242,13 +280,15 @@ X(a, STATIC,   SINGULAR, BYTES,    token,             1) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,get_status,body.get_status),  10) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,set_policy,body.set_policy),  11) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,detach,body.detach),  12) \
-X(a, STATIC,   ONEOF,    MESSAGE,  (body,renew_lease,body.renew_lease),  13)
+X(a, STATIC,   ONEOF,    MESSAGE,  (body,renew_lease,body.renew_lease),  13) \
+X(a, STATIC,   ONEOF,    MESSAGE,  (body,request_kill,body.request_kill),  14)
 #define lmk_v1_ControlRequest_CALLBACK NULL
 #define lmk_v1_ControlRequest_DEFAULT NULL
 #define lmk_v1_ControlRequest_body_get_status_MSGTYPE lmk_v1_GetStatus
 #define lmk_v1_ControlRequest_body_set_policy_MSGTYPE lmk_v1_SetPolicy
 #define lmk_v1_ControlRequest_body_detach_MSGTYPE lmk_v1_Detach
 #define lmk_v1_ControlRequest_body_renew_lease_MSGTYPE lmk_v1_RenewLease
+#define lmk_v1_ControlRequest_body_request_kill_MSGTYPE lmk_v1_RequestKill
 
 #define lmk_v1_GetStatus_FIELDLIST(X, a) \
 X(a, STATIC,   SINGULAR, BOOL,     with_candidates,   1)
@@ -271,16 +311,31 @@ X(a, STATIC,   SINGULAR, UINT64,   lease_ms,          1)
 #define lmk_v1_RenewLease_CALLBACK NULL
 #define lmk_v1_RenewLease_DEFAULT NULL
 
+#define lmk_v1_RequestKill_FIELDLIST(X, a) \
+X(a, STATIC,   SINGULAR, UINT32,   vendor_reason,     1) \
+X(a, STATIC,   SINGULAR, SINT32,   min_oom_score_adj,   2)
+#define lmk_v1_RequestKill_CALLBACK NULL
+#define lmk_v1_RequestKill_DEFAULT NULL
+
 #define lmk_v1_ControlReply_FIELDLIST(X, a) \
 X(a, STATIC,   SINGULAR, BYTES,    token_proof,       1) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,error,body.error),   9) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,status,body.status),  10) \
-X(a, STATIC,   ONEOF,    MESSAGE,  (body,done,body.done),  11)
+X(a, STATIC,   ONEOF,    MESSAGE,  (body,done,body.done),  11) \
+X(a, STATIC,   ONEOF,    MESSAGE,  (body,kill_answer,body.kill_answer),  12)
 #define lmk_v1_ControlReply_CALLBACK NULL
 #define lmk_v1_ControlReply_DEFAULT NULL
 #define lmk_v1_ControlReply_body_error_MSGTYPE lmk_v1_Error
 #define lmk_v1_ControlReply_body_status_MSGTYPE lmk_v1_Status
 #define lmk_v1_ControlReply_body_done_MSGTYPE lmk_v1_Done
+#define lmk_v1_ControlReply_body_kill_answer_MSGTYPE lmk_v1_KillAnswer
+
+#define lmk_v1_KillAnswer_FIELDLIST(X, a) \
+X(a, STATIC,   SINGULAR, STRING,   outcome,           1) \
+X(a, STATIC,   SINGULAR, UINT64,   kill_id,           2) \
+X(a, STATIC,   SINGULAR, INT32,    victim_pid,        3)
+#define lmk_v1_KillAnswer_CALLBACK NULL
+#define lmk_v1_KillAnswer_DEFAULT NULL
 
 #define lmk_v1_Done_FIELDLIST(X, a) \
 
@@ -321,7 +376,8 @@ X(a, STATIC,   SINGULAR, INT32,    agent_pid,        10) \
 X(a, STATIC,   SINGULAR, INT32,    guardian_pid,     11) \
 X(a, STATIC,   SINGULAR, UINT32,   agent_restarts,   12) \
 X(a, STATIC,   SINGULAR, UINT64,   spool_bytes,      13) \
-X(a, STATIC,   SINGULAR, UINT64,   spool_limit_bytes,  14)
+X(a, STATIC,   SINGULAR, UINT64,   spool_limit_bytes,  14) \
+X(a, STATIC,   OPTIONAL, UINT32,   budget_left,      15)
 #define lmk_v1_Status_CALLBACK NULL
 #define lmk_v1_Status_DEFAULT NULL
 #define lmk_v1_Status_hello_MSGTYPE lmk_v1_Hello
@@ -338,7 +394,9 @@ extern const pb_msgdesc_t lmk_v1_GetStatus_msg;
 extern const pb_msgdesc_t lmk_v1_SetPolicy_msg;
 extern const pb_msgdesc_t lmk_v1_Detach_msg;
 extern const pb_msgdesc_t lmk_v1_RenewLease_msg;
+extern const pb_msgdesc_t lmk_v1_RequestKill_msg;
 extern const pb_msgdesc_t lmk_v1_ControlReply_msg;
+extern const pb_msgdesc_t lmk_v1_KillAnswer_msg;
 extern const pb_msgdesc_t lmk_v1_Done_msg;
 extern const pb_msgdesc_t lmk_v1_Error_msg;
 extern const pb_msgdesc_t lmk_v1_Counter_msg;
@@ -352,7 +410,9 @@ extern const pb_msgdesc_t lmk_v1_Status_msg;
 #define lmk_v1_SetPolicy_fields &lmk_v1_SetPolicy_msg
 #define lmk_v1_Detach_fields &lmk_v1_Detach_msg
 #define lmk_v1_RenewLease_fields &lmk_v1_RenewLease_msg
+#define lmk_v1_RequestKill_fields &lmk_v1_RequestKill_msg
 #define lmk_v1_ControlReply_fields &lmk_v1_ControlReply_msg
+#define lmk_v1_KillAnswer_fields &lmk_v1_KillAnswer_msg
 #define lmk_v1_Done_fields &lmk_v1_Done_msg
 #define lmk_v1_Error_fields &lmk_v1_Error_msg
 #define lmk_v1_Counter_fields &lmk_v1_Counter_msg
@@ -360,17 +420,19 @@ extern const pb_msgdesc_t lmk_v1_Status_msg;
 #define lmk_v1_Status_fields &lmk_v1_Status_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 6783
-#define lmk_v1_ControlRequest_size               451
+#define lmk_v1_ControlReply_size                 7138
+#define lmk_v1_ControlRequest_size               590
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
 #define lmk_v1_Done_size                         0
 #define lmk_v1_Error_size                        164
 #define lmk_v1_GetStatus_size                    2
+#define lmk_v1_KillAnswer_size                   39
 #define lmk_v1_ProgramCost_size                  66
 #define lmk_v1_RenewLease_size                   11
-#define lmk_v1_SetPolicy_size                    430
-#define lmk_v1_Status_size                       6762
+#define lmk_v1_RequestKill_size                  12
+#define lmk_v1_SetPolicy_size                    569
+#define lmk_v1_Status_size                       7117
 #define lmk_v1_StreamRequest_size                78
 
 #ifdef __cplusplus

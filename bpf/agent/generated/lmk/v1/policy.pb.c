@@ -15,16 +15,30 @@ PB_BIND(lmk_v1_Timing, lmk_v1_Timing, AUTO)
 PB_BIND(lmk_v1_Scarcity, lmk_v1_Scarcity, AUTO)
 
 
-PB_BIND(lmk_v1_StallReason, lmk_v1_StallReason, AUTO)
+PB_BIND(lmk_v1_Stall, lmk_v1_Stall, AUTO)
 
 
-PB_BIND(lmk_v1_SwapReason, lmk_v1_SwapReason, AUTO)
+PB_BIND(lmk_v1_Swap, lmk_v1_Swap, AUTO)
 
 
-PB_BIND(lmk_v1_WatermarkReason, lmk_v1_WatermarkReason, AUTO)
+PB_BIND(lmk_v1_Thrashing, lmk_v1_Thrashing, AUTO)
+
+
+PB_BIND(lmk_v1_LowMem, lmk_v1_LowMem, AUTO)
+
+
+PB_BIND(lmk_v1_Reclaim, lmk_v1_Reclaim, AUTO)
+
+
+PB_BIND(lmk_v1_Floors, lmk_v1_Floors, AUTO)
+
+
+PB_BIND(lmk_v1_Kills, lmk_v1_Kills, AUTO)
 
 
 PB_BIND(lmk_v1_UidRange, lmk_v1_UidRange, AUTO)
+
+
 
 
 

@@ -10,12 +10,34 @@
 #endif
 
 /* Enum definitions */
+/* When to evaluate. */
+typedef enum _lmk_v1_Evaluate {
+    lmk_v1_Evaluate_EVALUATE_UNSPECIFIED = 0,
+    /* At levels: the sensor looks as often as the headroom asks for, and every
+ pressure_interval_ms while memory is short. */
+    lmk_v1_Evaluate_EVALUATE_CONTINUOUSLY = 1,
+    /* As lmkd: when stall in a window passes its limit, at most once a window for each level, and
+ then by polls for the length of one window. */
+    lmk_v1_Evaluate_EVALUATE_ON_PSI_EVENTS = 2
+} lmk_v1_Evaluate;
+
 typedef enum _lmk_v1_Watermark {
     lmk_v1_Watermark_WATERMARK_UNSPECIFIED = 0,
     lmk_v1_Watermark_WATERMARK_MIN = 1,
     lmk_v1_Watermark_WATERMARK_LOW = 2,
     lmk_v1_Watermark_WATERMARK_HIGH = 3
 } lmk_v1_Watermark;
+
+/* Who dies first among those with the highest oom_score_adj. */
+typedef enum _lmk_v1_Order {
+    lmk_v1_Order_ORDER_UNSPECIFIED = 0,
+    /* Whose end gives most memory back. */
+    lmk_v1_Order_ORDER_LARGEST_GAIN = 1,
+    /* Who has had that oom_score_adj for longest, as lmkd. */
+    lmk_v1_Order_ORDER_OLDEST = 2,
+    /* The largest resident set, as lmkd's kill_heaviest_task. */
+    lmk_v1_Order_ORDER_LARGEST_RSS = 3
+} lmk_v1_Order;
 
 /* Struct definitions */
 typedef struct _lmk_v1_Timing {
@@ -29,59 +51,158 @@ typedef struct _lmk_v1_Timing {
  the headroom lasts at this rate. */
     bool has_fill_rate_mb_per_s;
     uint32_t fill_rate_mb_per_s;
-    /* How long a victim that has not given its memory back holds up the next kill. */
+    /* How long a victim that has not ended holds up the next kill; 0 is without limit. */
     bool has_kill_timeout_ms;
     uint32_t kill_timeout_ms;
     /* A victim that has not begun to exit by then gets its signal again. */
     bool has_retry_ms;
     uint32_t retry_ms;
+    bool has_evaluate;
+    lmk_v1_Evaluate evaluate;
+    /* EVALUATE_ON_PSI_EVENTS: between polls while swap is low or after a kill, and otherwise. */
+    bool has_poll_short_ms;
+    uint32_t poll_short_ms;
+    bool has_poll_long_ms;
+    uint32_t poll_long_ms;
+    /* EVALUATE_ON_PSI_EVENTS: an evaluation ends at once where nobody reclaims and nothing was
+ refaulted since the last one. */
+    bool has_early_out;
+    bool early_out;
 } lmk_v1_Timing;
 
 /* What "really scarce" means: a stall or a breached watermark alone is no reason to kill
  while clean page cache could be given up instead. */
 typedef struct _lmk_v1_Scarcity {
-    /* MemAvailable (as the kernel reckons it) below this share of MemTotal. */
+    /* MemAvailable (as the kernel reckons it) below this share of MemTotal. 100: always, as lmkd. */
     bool has_available_below_pct;
     uint32_t available_below_pct;
 } lmk_v1_Scarcity;
 
-/* Memory stall in a sliding window, as /proc/pressure/memory counts it, while memory is scarce. */
-typedef struct _lmk_v1_StallReason {
-    bool has_enabled;
-    bool enabled;
-    /* Stall within the window that is too much. At most window_ms. */
-    bool has_stall_ms;
-    uint32_t stall_ms;
+/* Memory stall in a sliding window, as /proc/pressure/memory counts it. */
+typedef struct _lmk_v1_Stall {
+    /* `some` stall within the window that is too much. */
+    bool has_psi_partial_stall_ms;
+    uint32_t psi_partial_stall_ms;
+    /* `full` stall within the window that is too much. */
+    bool has_psi_complete_stall_ms;
+    uint32_t psi_complete_stall_ms;
     /* 50..10000. */
-    bool has_window_ms;
-    uint32_t window_ms;
-    /* No process below this oom_score_adj dies for this reason. */
-    bool has_min_oom_score_adj;
-    int32_t min_oom_score_adj;
-} lmk_v1_StallReason;
+    bool has_psi_window_size_ms;
+    uint32_t psi_window_size_ms;
+    /* Floor where `some` stall alone is a reason; lmkd takes it for a wake-up only (1001). */
+    bool has_partial_stall_min_score;
+    int32_t partial_stall_min_score;
+    /* Floor where `full` stall is over its limit: "device is not responding". */
+    bool has_complete_stall_min_score;
+    int32_t complete_stall_min_score;
+    /* `full` avg10 above this takes every floor down to 0. 100: off. */
+    bool has_stall_limit_critical_pct;
+    uint32_t stall_limit_critical_pct;
+    /* `some` stall counts as this share of itself, by who stalls in direct reclaim: processes up to
+ foreground_up_to_score and the others. 100 and 100: whoever it is. */
+    bool has_foreground_up_to_score;
+    int32_t foreground_up_to_score;
+    bool has_foreground_weight_pct;
+    uint32_t foreground_weight_pct;
+    bool has_background_weight_pct;
+    uint32_t background_weight_pct;
+} lmk_v1_Stall;
 
-/* Free memory below a watermark (boost included) while memory is scarce and swap is low. */
-typedef struct _lmk_v1_SwapReason {
-    bool has_enabled;
-    bool enabled;
+typedef struct _lmk_v1_Swap {
+    /* Free swap below this share of the total is low; 0: never. */
+    bool has_swap_free_low_percentage;
+    uint32_t swap_free_low_percentage;
+    /* A device without swap counts as one whose swap is low. */
+    bool has_no_swap_is_low;
+    bool no_swap_is_low;
+    /* Low swap is a reason while free memory is below this watermark. */
+    bool has_low_swap_level;
+    lmk_v1_Watermark low_swap_level;
+    /* Swapped share of what is swapped or could be, above which it is a reason. 100: off. */
+    bool has_swap_util_max_pct;
+    uint32_t swap_util_max_pct;
+    bool has_swap_util_min_score;
+    int32_t swap_util_min_score;
+    /* Free swap is at most what is easily available times ratio / div: compressed swap takes
+ memory itself. Ratio 0: free swap as it is. */
+    bool has_swap_compression_ratio;
+    uint32_t swap_compression_ratio;
+    bool has_swap_compression_ratio_div;
+    uint32_t swap_compression_ratio_div;
+    /* The ratio is taken from what zram really reaches, where that can be read. */
+    bool has_measure_compression;
+    bool measure_compression;
+} lmk_v1_Swap;
+
+/* Pages read back soon after they were given up, as a share of the file LRU, per second. */
+typedef struct _lmk_v1_Thrashing {
+    bool has_thrashing_limit_pct;
+    uint32_t thrashing_limit_pct;
+    /* The limit falls by this share of itself with each kill for thrashing, until it is quiet for
+ a second. */
+    bool has_thrashing_limit_decay_pct;
+    uint32_t thrashing_limit_decay_pct;
+    /* At or above this, perceptible apps lose their protection. */
+    bool has_thrashing_limit_critical_pct;
+    uint32_t thrashing_limit_critical_pct;
+    /* Anon pages that come back from swap count as well. */
+    bool has_count_anon_refaults;
+    bool count_anon_refaults;
+    /* File LRU below this after a kill for thrashing is a reason. 0: off. */
+    bool has_filecache_min_kb;
+    uint32_t filecache_min_kb;
+    bool has_filecache_min_score;
+    int32_t filecache_min_score;
+} lmk_v1_Thrashing;
+
+typedef struct _lmk_v1_LowMem {
+    /* Floor where free memory below `level` alone is a reason. 1001: off. */
+    bool has_lowmem_min_oom_score;
+    int32_t lowmem_min_oom_score;
     bool has_level;
     lmk_v1_Watermark level;
-    /* Free swap below this share of the total is low. No swap at all is low too. */
-    bool has_swap_free_low_pct;
-    uint32_t swap_free_low_pct;
-    bool has_min_oom_score_adj;
-    int32_t min_oom_score_adj;
-} lmk_v1_SwapReason;
+    /* Free memory is below a watermark when no zone is above its own; else (as lmkd) when the
+ sum over the zones is below the sum of their watermarks. */
+    bool has_watermark_per_zone;
+    bool watermark_per_zone;
+    /* Clean cache and what compresses count as easily available. */
+    bool has_relaxed_available_memory;
+    bool relaxed_available_memory;
+    /* Floor where free memory is below the min watermark even after a kill. 1001: off. */
+    bool has_pressure_after_kill_min_score;
+    int32_t pressure_after_kill_min_score;
+} lmk_v1_LowMem;
 
-/* Free memory below a watermark (boost included) while memory is scarce. */
-typedef struct _lmk_v1_WatermarkReason {
-    bool has_enabled;
-    bool enabled;
-    bool has_level;
-    lmk_v1_Watermark level;
-    bool has_min_oom_score_adj;
-    int32_t min_oom_score_adj;
-} lmk_v1_WatermarkReason;
+typedef struct _lmk_v1_Reclaim {
+    /* A task in direct reclaim for longer is stuck, which is a reason. 0: off. */
+    bool has_direct_reclaim_threshold_ms;
+    uint32_t direct_reclaim_threshold_ms;
+    bool has_direct_reclaim_min_score;
+    int32_t direct_reclaim_min_score;
+} lmk_v1_Reclaim;
+
+/* Floors that several reasons share: thrashing, low swap. */
+typedef struct _lmk_v1_Floors {
+    bool has_perceptible_min_score;
+    int32_t perceptible_min_score;
+    /* While thrashing is critical, or free memory is below the min watermark and swap is low. */
+    bool has_critical_min_score;
+    int32_t critical_min_score;
+} lmk_v1_Floors;
+
+typedef struct _lmk_v1_Kills {
+    /* The next kill waits until the memory of the last one is back, not only for its end. */
+    bool has_wait_for_memory;
+    bool wait_for_memory;
+    /* No more kills than this within a minute, but for a device that does not respond. 0: no limit. */
+    bool has_max_per_minute;
+    uint32_t max_per_minute;
+    bool has_order;
+    lmk_v1_Order order;
+    /* Up to this oom_score_adj the largest resident set goes first, whatever the order. */
+    bool has_largest_rss_up_to_score;
+    int32_t largest_rss_up_to_score;
+} lmk_v1_Kills;
 
 /* Uids first..last, both included. */
 typedef struct _lmk_v1_UidRange {
@@ -106,15 +227,20 @@ typedef struct _lmk_v1_Policy {
     lmk_v1_Timing timing;
     bool has_scarcity;
     lmk_v1_Scarcity scarcity;
-    /* The reasons to kill, most urgent first; the first that holds gives the verdict. */
-    bool has_full_stall;
-    lmk_v1_StallReason full_stall;
-    bool has_low_swap;
-    lmk_v1_SwapReason low_swap;
-    bool has_some_stall;
-    lmk_v1_StallReason some_stall;
-    bool has_watermark;
-    lmk_v1_WatermarkReason watermark;
+    bool has_stall;
+    lmk_v1_Stall stall;
+    bool has_swap;
+    lmk_v1_Swap swap;
+    bool has_thrashing;
+    lmk_v1_Thrashing thrashing;
+    bool has_low_mem;
+    lmk_v1_LowMem low_mem;
+    bool has_reclaim;
+    lmk_v1_Reclaim reclaim;
+    bool has_floors;
+    lmk_v1_Floors floors;
+    bool has_kills;
+    lmk_v1_Kills kills;
     /* Where this list is not empty, only processes whose uid is in it may be victims. */
     pb_size_t only_uids_count;
     lmk_v1_UidRange only_uids[8];
@@ -129,34 +255,56 @@ extern "C" {
 #endif
 
 /* Helper constants for enums */
+#define _lmk_v1_Evaluate_MIN lmk_v1_Evaluate_EVALUATE_UNSPECIFIED
+#define _lmk_v1_Evaluate_MAX lmk_v1_Evaluate_EVALUATE_ON_PSI_EVENTS
+#define _lmk_v1_Evaluate_ARRAYSIZE ((lmk_v1_Evaluate)(lmk_v1_Evaluate_EVALUATE_ON_PSI_EVENTS+1))
+
 #define _lmk_v1_Watermark_MIN lmk_v1_Watermark_WATERMARK_UNSPECIFIED
 #define _lmk_v1_Watermark_MAX lmk_v1_Watermark_WATERMARK_HIGH
 #define _lmk_v1_Watermark_ARRAYSIZE ((lmk_v1_Watermark)(lmk_v1_Watermark_WATERMARK_HIGH+1))
 
+#define _lmk_v1_Order_MIN lmk_v1_Order_ORDER_UNSPECIFIED
+#define _lmk_v1_Order_MAX lmk_v1_Order_ORDER_LARGEST_RSS
+#define _lmk_v1_Order_ARRAYSIZE ((lmk_v1_Order)(lmk_v1_Order_ORDER_LARGEST_RSS+1))
+
+
+#define lmk_v1_Timing_evaluate_ENUMTYPE lmk_v1_Evaluate
 
 
 
+#define lmk_v1_Swap_low_swap_level_ENUMTYPE lmk_v1_Watermark
 
-#define lmk_v1_SwapReason_level_ENUMTYPE lmk_v1_Watermark
 
-#define lmk_v1_WatermarkReason_level_ENUMTYPE lmk_v1_Watermark
+#define lmk_v1_LowMem_level_ENUMTYPE lmk_v1_Watermark
+
+
+
+#define lmk_v1_Kills_order_ENUMTYPE lmk_v1_Order
 
 
 
 /* Initializer values for message structs */
-#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_StallReason_init_default, false, lmk_v1_SwapReason_init_default, false, lmk_v1_StallReason_init_default, false, lmk_v1_WatermarkReason_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}}
-#define lmk_v1_Timing_init_default               {false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}}
+#define lmk_v1_Timing_init_default               {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_default             {false, 0}
-#define lmk_v1_StallReason_init_default          {false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_SwapReason_init_default           {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0}
-#define lmk_v1_WatermarkReason_init_default      {false, 0, false, _lmk_v1_Watermark_MIN, false, 0}
+#define lmk_v1_Stall_init_default                {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Swap_init_default                 {false, 0, false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Thrashing_init_default            {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_LowMem_init_default               {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0}
+#define lmk_v1_Reclaim_init_default              {false, 0, false, 0}
+#define lmk_v1_Floors_init_default               {false, 0, false, 0}
+#define lmk_v1_Kills_init_default                {false, 0, false, 0, false, _lmk_v1_Order_MIN, false, 0}
 #define lmk_v1_UidRange_init_default             {false, 0, false, 0}
-#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_StallReason_init_zero, false, lmk_v1_SwapReason_init_zero, false, lmk_v1_StallReason_init_zero, false, lmk_v1_WatermarkReason_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}}
-#define lmk_v1_Timing_init_zero                  {false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}}
+#define lmk_v1_Timing_init_zero                  {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_zero                {false, 0}
-#define lmk_v1_StallReason_init_zero             {false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_SwapReason_init_zero              {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0}
-#define lmk_v1_WatermarkReason_init_zero         {false, 0, false, _lmk_v1_Watermark_MIN, false, 0}
+#define lmk_v1_Stall_init_zero                   {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Swap_init_zero                    {false, 0, false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Thrashing_init_zero               {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_LowMem_init_zero                  {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0}
+#define lmk_v1_Reclaim_init_zero                 {false, 0, false, 0}
+#define lmk_v1_Floors_init_zero                  {false, 0, false, 0}
+#define lmk_v1_Kills_init_zero                   {false, 0, false, 0, false, _lmk_v1_Order_MIN, false, 0}
 #define lmk_v1_UidRange_init_zero                {false, 0, false, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
@@ -165,18 +313,47 @@ extern "C" {
 #define lmk_v1_Timing_fill_rate_mb_per_s_tag     3
 #define lmk_v1_Timing_kill_timeout_ms_tag        4
 #define lmk_v1_Timing_retry_ms_tag               5
+#define lmk_v1_Timing_evaluate_tag               6
+#define lmk_v1_Timing_poll_short_ms_tag          7
+#define lmk_v1_Timing_poll_long_ms_tag           8
+#define lmk_v1_Timing_early_out_tag              9
 #define lmk_v1_Scarcity_available_below_pct_tag  1
-#define lmk_v1_StallReason_enabled_tag           1
-#define lmk_v1_StallReason_stall_ms_tag          2
-#define lmk_v1_StallReason_window_ms_tag         3
-#define lmk_v1_StallReason_min_oom_score_adj_tag 4
-#define lmk_v1_SwapReason_enabled_tag            1
-#define lmk_v1_SwapReason_level_tag              2
-#define lmk_v1_SwapReason_swap_free_low_pct_tag  3
-#define lmk_v1_SwapReason_min_oom_score_adj_tag  4
-#define lmk_v1_WatermarkReason_enabled_tag       1
-#define lmk_v1_WatermarkReason_level_tag         2
-#define lmk_v1_WatermarkReason_min_oom_score_adj_tag 3
+#define lmk_v1_Stall_psi_partial_stall_ms_tag    1
+#define lmk_v1_Stall_psi_complete_stall_ms_tag   2
+#define lmk_v1_Stall_psi_window_size_ms_tag      3
+#define lmk_v1_Stall_partial_stall_min_score_tag 4
+#define lmk_v1_Stall_complete_stall_min_score_tag 5
+#define lmk_v1_Stall_stall_limit_critical_pct_tag 6
+#define lmk_v1_Stall_foreground_up_to_score_tag  7
+#define lmk_v1_Stall_foreground_weight_pct_tag   8
+#define lmk_v1_Stall_background_weight_pct_tag   9
+#define lmk_v1_Swap_swap_free_low_percentage_tag 1
+#define lmk_v1_Swap_no_swap_is_low_tag           2
+#define lmk_v1_Swap_low_swap_level_tag           3
+#define lmk_v1_Swap_swap_util_max_pct_tag        4
+#define lmk_v1_Swap_swap_util_min_score_tag      5
+#define lmk_v1_Swap_swap_compression_ratio_tag   6
+#define lmk_v1_Swap_swap_compression_ratio_div_tag 7
+#define lmk_v1_Swap_measure_compression_tag      8
+#define lmk_v1_Thrashing_thrashing_limit_pct_tag 1
+#define lmk_v1_Thrashing_thrashing_limit_decay_pct_tag 2
+#define lmk_v1_Thrashing_thrashing_limit_critical_pct_tag 3
+#define lmk_v1_Thrashing_count_anon_refaults_tag 4
+#define lmk_v1_Thrashing_filecache_min_kb_tag    5
+#define lmk_v1_Thrashing_filecache_min_score_tag 6
+#define lmk_v1_LowMem_lowmem_min_oom_score_tag   1
+#define lmk_v1_LowMem_level_tag                  2
+#define lmk_v1_LowMem_watermark_per_zone_tag     3
+#define lmk_v1_LowMem_relaxed_available_memory_tag 4
+#define lmk_v1_LowMem_pressure_after_kill_min_score_tag 5
+#define lmk_v1_Reclaim_direct_reclaim_threshold_ms_tag 1
+#define lmk_v1_Reclaim_direct_reclaim_min_score_tag 2
+#define lmk_v1_Floors_perceptible_min_score_tag  1
+#define lmk_v1_Floors_critical_min_score_tag     2
+#define lmk_v1_Kills_wait_for_memory_tag         1
+#define lmk_v1_Kills_max_per_minute_tag          2
+#define lmk_v1_Kills_order_tag                   3
+#define lmk_v1_Kills_largest_rss_up_to_score_tag 4
 #define lmk_v1_UidRange_first_tag                1
 #define lmk_v1_UidRange_last_tag                 2
 #define lmk_v1_Policy_name_tag                   1
@@ -184,10 +361,13 @@ extern "C" {
 #define lmk_v1_Policy_allow_negative_floor_tag   3
 #define lmk_v1_Policy_timing_tag                 10
 #define lmk_v1_Policy_scarcity_tag               11
-#define lmk_v1_Policy_full_stall_tag             20
-#define lmk_v1_Policy_low_swap_tag               21
-#define lmk_v1_Policy_some_stall_tag             22
-#define lmk_v1_Policy_watermark_tag              23
+#define lmk_v1_Policy_stall_tag                  20
+#define lmk_v1_Policy_swap_tag                   21
+#define lmk_v1_Policy_thrashing_tag              22
+#define lmk_v1_Policy_low_mem_tag                23
+#define lmk_v1_Policy_reclaim_tag                24
+#define lmk_v1_Policy_floors_tag                 25
+#define lmk_v1_Policy_kills_tag                  26
 #define lmk_v1_Policy_only_uids_tag              30
 #define lmk_v1_Policy_protected_uids_tag         31
 
@@ -198,20 +378,26 @@ X(a, STATIC,   OPTIONAL, BOOL,     dry_run,           2) \
 X(a, STATIC,   OPTIONAL, BOOL,     allow_negative_floor,   3) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  timing,           10) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  scarcity,         11) \
-X(a, STATIC,   OPTIONAL, MESSAGE,  full_stall,       20) \
-X(a, STATIC,   OPTIONAL, MESSAGE,  low_swap,         21) \
-X(a, STATIC,   OPTIONAL, MESSAGE,  some_stall,       22) \
-X(a, STATIC,   OPTIONAL, MESSAGE,  watermark,        23) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  stall,            20) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  swap,             21) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  thrashing,        22) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  low_mem,          23) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  reclaim,          24) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  floors,           25) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  kills,            26) \
 X(a, STATIC,   REPEATED, MESSAGE,  only_uids,        30) \
 X(a, STATIC,   REPEATED, MESSAGE,  protected_uids,   31)
 #define lmk_v1_Policy_CALLBACK NULL
 #define lmk_v1_Policy_DEFAULT NULL
 #define lmk_v1_Policy_timing_MSGTYPE lmk_v1_Timing
 #define lmk_v1_Policy_scarcity_MSGTYPE lmk_v1_Scarcity
-#define lmk_v1_Policy_full_stall_MSGTYPE lmk_v1_StallReason
-#define lmk_v1_Policy_low_swap_MSGTYPE lmk_v1_SwapReason
-#define lmk_v1_Policy_some_stall_MSGTYPE lmk_v1_StallReason
-#define lmk_v1_Policy_watermark_MSGTYPE lmk_v1_WatermarkReason
+#define lmk_v1_Policy_stall_MSGTYPE lmk_v1_Stall
+#define lmk_v1_Policy_swap_MSGTYPE lmk_v1_Swap
+#define lmk_v1_Policy_thrashing_MSGTYPE lmk_v1_Thrashing
+#define lmk_v1_Policy_low_mem_MSGTYPE lmk_v1_LowMem
+#define lmk_v1_Policy_reclaim_MSGTYPE lmk_v1_Reclaim
+#define lmk_v1_Policy_floors_MSGTYPE lmk_v1_Floors
+#define lmk_v1_Policy_kills_MSGTYPE lmk_v1_Kills
 #define lmk_v1_Policy_only_uids_MSGTYPE lmk_v1_UidRange
 #define lmk_v1_Policy_protected_uids_MSGTYPE lmk_v1_UidRange
 
@@ -220,7 +406,11 @@ X(a, STATIC,   OPTIONAL, UINT32,   pressure_interval_ms,   1) \
 X(a, STATIC,   OPTIONAL, UINT32,   idle_interval_ms,   2) \
 X(a, STATIC,   OPTIONAL, UINT32,   fill_rate_mb_per_s,   3) \
 X(a, STATIC,   OPTIONAL, UINT32,   kill_timeout_ms,   4) \
-X(a, STATIC,   OPTIONAL, UINT32,   retry_ms,          5)
+X(a, STATIC,   OPTIONAL, UINT32,   retry_ms,          5) \
+X(a, STATIC,   OPTIONAL, UENUM,    evaluate,          6) \
+X(a, STATIC,   OPTIONAL, UINT32,   poll_short_ms,     7) \
+X(a, STATIC,   OPTIONAL, UINT32,   poll_long_ms,      8) \
+X(a, STATIC,   OPTIONAL, BOOL,     early_out,         9)
 #define lmk_v1_Timing_CALLBACK NULL
 #define lmk_v1_Timing_DEFAULT NULL
 
@@ -229,28 +419,69 @@ X(a, STATIC,   OPTIONAL, UINT32,   available_below_pct,   1)
 #define lmk_v1_Scarcity_CALLBACK NULL
 #define lmk_v1_Scarcity_DEFAULT NULL
 
-#define lmk_v1_StallReason_FIELDLIST(X, a) \
-X(a, STATIC,   OPTIONAL, BOOL,     enabled,           1) \
-X(a, STATIC,   OPTIONAL, UINT32,   stall_ms,          2) \
-X(a, STATIC,   OPTIONAL, UINT32,   window_ms,         3) \
-X(a, STATIC,   OPTIONAL, SINT32,   min_oom_score_adj,   4)
-#define lmk_v1_StallReason_CALLBACK NULL
-#define lmk_v1_StallReason_DEFAULT NULL
+#define lmk_v1_Stall_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, UINT32,   psi_partial_stall_ms,   1) \
+X(a, STATIC,   OPTIONAL, UINT32,   psi_complete_stall_ms,   2) \
+X(a, STATIC,   OPTIONAL, UINT32,   psi_window_size_ms,   3) \
+X(a, STATIC,   OPTIONAL, SINT32,   partial_stall_min_score,   4) \
+X(a, STATIC,   OPTIONAL, SINT32,   complete_stall_min_score,   5) \
+X(a, STATIC,   OPTIONAL, UINT32,   stall_limit_critical_pct,   6) \
+X(a, STATIC,   OPTIONAL, SINT32,   foreground_up_to_score,   7) \
+X(a, STATIC,   OPTIONAL, UINT32,   foreground_weight_pct,   8) \
+X(a, STATIC,   OPTIONAL, UINT32,   background_weight_pct,   9)
+#define lmk_v1_Stall_CALLBACK NULL
+#define lmk_v1_Stall_DEFAULT NULL
 
-#define lmk_v1_SwapReason_FIELDLIST(X, a) \
-X(a, STATIC,   OPTIONAL, BOOL,     enabled,           1) \
-X(a, STATIC,   OPTIONAL, UENUM,    level,             2) \
-X(a, STATIC,   OPTIONAL, UINT32,   swap_free_low_pct,   3) \
-X(a, STATIC,   OPTIONAL, SINT32,   min_oom_score_adj,   4)
-#define lmk_v1_SwapReason_CALLBACK NULL
-#define lmk_v1_SwapReason_DEFAULT NULL
+#define lmk_v1_Swap_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, UINT32,   swap_free_low_percentage,   1) \
+X(a, STATIC,   OPTIONAL, BOOL,     no_swap_is_low,    2) \
+X(a, STATIC,   OPTIONAL, UENUM,    low_swap_level,    3) \
+X(a, STATIC,   OPTIONAL, UINT32,   swap_util_max_pct,   4) \
+X(a, STATIC,   OPTIONAL, SINT32,   swap_util_min_score,   5) \
+X(a, STATIC,   OPTIONAL, UINT32,   swap_compression_ratio,   6) \
+X(a, STATIC,   OPTIONAL, UINT32,   swap_compression_ratio_div,   7) \
+X(a, STATIC,   OPTIONAL, BOOL,     measure_compression,   8)
+#define lmk_v1_Swap_CALLBACK NULL
+#define lmk_v1_Swap_DEFAULT NULL
 
-#define lmk_v1_WatermarkReason_FIELDLIST(X, a) \
-X(a, STATIC,   OPTIONAL, BOOL,     enabled,           1) \
+#define lmk_v1_Thrashing_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, UINT32,   thrashing_limit_pct,   1) \
+X(a, STATIC,   OPTIONAL, UINT32,   thrashing_limit_decay_pct,   2) \
+X(a, STATIC,   OPTIONAL, UINT32,   thrashing_limit_critical_pct,   3) \
+X(a, STATIC,   OPTIONAL, BOOL,     count_anon_refaults,   4) \
+X(a, STATIC,   OPTIONAL, UINT32,   filecache_min_kb,   5) \
+X(a, STATIC,   OPTIONAL, SINT32,   filecache_min_score,   6)
+#define lmk_v1_Thrashing_CALLBACK NULL
+#define lmk_v1_Thrashing_DEFAULT NULL
+
+#define lmk_v1_LowMem_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, SINT32,   lowmem_min_oom_score,   1) \
 X(a, STATIC,   OPTIONAL, UENUM,    level,             2) \
-X(a, STATIC,   OPTIONAL, SINT32,   min_oom_score_adj,   3)
-#define lmk_v1_WatermarkReason_CALLBACK NULL
-#define lmk_v1_WatermarkReason_DEFAULT NULL
+X(a, STATIC,   OPTIONAL, BOOL,     watermark_per_zone,   3) \
+X(a, STATIC,   OPTIONAL, BOOL,     relaxed_available_memory,   4) \
+X(a, STATIC,   OPTIONAL, SINT32,   pressure_after_kill_min_score,   5)
+#define lmk_v1_LowMem_CALLBACK NULL
+#define lmk_v1_LowMem_DEFAULT NULL
+
+#define lmk_v1_Reclaim_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, UINT32,   direct_reclaim_threshold_ms,   1) \
+X(a, STATIC,   OPTIONAL, SINT32,   direct_reclaim_min_score,   2)
+#define lmk_v1_Reclaim_CALLBACK NULL
+#define lmk_v1_Reclaim_DEFAULT NULL
+
+#define lmk_v1_Floors_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, SINT32,   perceptible_min_score,   1) \
+X(a, STATIC,   OPTIONAL, SINT32,   critical_min_score,   2)
+#define lmk_v1_Floors_CALLBACK NULL
+#define lmk_v1_Floors_DEFAULT NULL
+
+#define lmk_v1_Kills_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, BOOL,     wait_for_memory,   1) \
+X(a, STATIC,   OPTIONAL, UINT32,   max_per_minute,    2) \
+X(a, STATIC,   OPTIONAL, UENUM,    order,             3) \
+X(a, STATIC,   OPTIONAL, SINT32,   largest_rss_up_to_score,   4)
+#define lmk_v1_Kills_CALLBACK NULL
+#define lmk_v1_Kills_DEFAULT NULL
 
 #define lmk_v1_UidRange_FIELDLIST(X, a) \
 X(a, STATIC,   OPTIONAL, UINT32,   first,             1) \
@@ -261,28 +492,40 @@ X(a, STATIC,   OPTIONAL, UINT32,   last,              2)
 extern const pb_msgdesc_t lmk_v1_Policy_msg;
 extern const pb_msgdesc_t lmk_v1_Timing_msg;
 extern const pb_msgdesc_t lmk_v1_Scarcity_msg;
-extern const pb_msgdesc_t lmk_v1_StallReason_msg;
-extern const pb_msgdesc_t lmk_v1_SwapReason_msg;
-extern const pb_msgdesc_t lmk_v1_WatermarkReason_msg;
+extern const pb_msgdesc_t lmk_v1_Stall_msg;
+extern const pb_msgdesc_t lmk_v1_Swap_msg;
+extern const pb_msgdesc_t lmk_v1_Thrashing_msg;
+extern const pb_msgdesc_t lmk_v1_LowMem_msg;
+extern const pb_msgdesc_t lmk_v1_Reclaim_msg;
+extern const pb_msgdesc_t lmk_v1_Floors_msg;
+extern const pb_msgdesc_t lmk_v1_Kills_msg;
 extern const pb_msgdesc_t lmk_v1_UidRange_msg;
 
 /* Defines for backwards compatibility with code written before nanopb-0.4.0 */
 #define lmk_v1_Policy_fields &lmk_v1_Policy_msg
 #define lmk_v1_Timing_fields &lmk_v1_Timing_msg
 #define lmk_v1_Scarcity_fields &lmk_v1_Scarcity_msg
-#define lmk_v1_StallReason_fields &lmk_v1_StallReason_msg
-#define lmk_v1_SwapReason_fields &lmk_v1_SwapReason_msg
-#define lmk_v1_WatermarkReason_fields &lmk_v1_WatermarkReason_msg
+#define lmk_v1_Stall_fields &lmk_v1_Stall_msg
+#define lmk_v1_Swap_fields &lmk_v1_Swap_msg
+#define lmk_v1_Thrashing_fields &lmk_v1_Thrashing_msg
+#define lmk_v1_LowMem_fields &lmk_v1_LowMem_msg
+#define lmk_v1_Reclaim_fields &lmk_v1_Reclaim_msg
+#define lmk_v1_Floors_fields &lmk_v1_Floors_msg
+#define lmk_v1_Kills_fields &lmk_v1_Kills_msg
 #define lmk_v1_UidRange_fields &lmk_v1_UidRange_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_Policy_size                       427
+#define lmk_v1_Floors_size                       12
+#define lmk_v1_Kills_size                        16
+#define lmk_v1_LowMem_size                       18
+#define lmk_v1_Policy_size                       566
+#define lmk_v1_Reclaim_size                      12
 #define lmk_v1_Scarcity_size                     6
-#define lmk_v1_StallReason_size                  20
-#define lmk_v1_SwapReason_size                   16
-#define lmk_v1_Timing_size                       30
+#define lmk_v1_Stall_size                        54
+#define lmk_v1_Swap_size                         36
+#define lmk_v1_Thrashing_size                    32
+#define lmk_v1_Timing_size                       46
 #define lmk_v1_UidRange_size                     12
-#define lmk_v1_WatermarkReason_size              10
 
 #ifdef __cplusplus
 } /* extern "C" */

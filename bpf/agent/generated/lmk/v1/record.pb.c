@@ -24,7 +24,7 @@ PB_BIND(lmk_v1_Lost, lmk_v1_Lost, AUTO)
 PB_BIND(lmk_v1_Lifecycle, lmk_v1_Lifecycle, AUTO)
 
 
-PB_BIND(lmk_v1_Sample, lmk_v1_Sample, AUTO)
+PB_BIND(lmk_v1_Sample, lmk_v1_Sample, 2)
 
 
 PB_BIND(lmk_v1_Signal, lmk_v1_Signal, AUTO)

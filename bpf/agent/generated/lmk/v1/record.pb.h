@@ -48,7 +48,9 @@ typedef enum _lmk_v1_Reason {
     lmk_v1_Reason_REASON_LOW_MEM = 9,
     lmk_v1_Reason_REASON_DIRECT_RECL_STUCK = 10,
     /* `some` stall over its limit. */
-    lmk_v1_Reason_REASON_PARTIAL_STALL = 100
+    lmk_v1_Reason_REASON_PARTIAL_STALL = 100,
+    /* 1000..1999: asked for from outside, with a reason of the vendor's own (0..999) added. */
+    lmk_v1_Reason_REASON_VENDOR = 1000
 } lmk_v1_Reason;
 
 typedef enum _lmk_v1_Lost_Where {
@@ -92,7 +94,16 @@ typedef enum _lmk_v1_Signal_Kind {
     lmk_v1_Signal_Kind_SWAP_FREE_KB = 3,
     /* Microseconds of stall in the window; limit: too much. */
     lmk_v1_Signal_Kind_SOME_STALL_US = 4,
-    lmk_v1_Signal_Kind_FULL_STALL_US = 5
+    lmk_v1_Signal_Kind_FULL_STALL_US = 5,
+    /* Percent of the file LRU (and anon, where the policy counts it) that came back in a second;
+ limit: as it has decayed. */
+    lmk_v1_Signal_Kind_THRASHING_PCT = 6,
+    /* Percent swapped of what is swapped or could be. */
+    lmk_v1_Signal_Kind_SWAP_UTIL_PCT = 7,
+    /* Microseconds that somebody has been in direct reclaim. */
+    lmk_v1_Signal_Kind_DIRECT_RECLAIM_US = 8,
+    /* KiB on the file LRU; limit: too little, after a kill for thrashing. */
+    lmk_v1_Signal_Kind_FILE_CACHE_KB = 9
 } lmk_v1_Signal_Kind;
 
 typedef enum _lmk_v1_KillReport_MemoryBack {
@@ -207,6 +218,27 @@ typedef struct _lmk_v1_Sample {
     uint64_t workingset_refault_file;
     bool has_workingset_refault_anon;
     uint64_t workingset_refault_anon;
+    /* Part of mem_free_kb that most allocations may not use. */
+    uint64_t cma_free_kb;
+    uint64_t inactive_file_kb;
+    uint64_t dirty_kb;
+    /* On the LRU lists, shmem included. */
+    uint64_t anon_lru_kb;
+    /* Time that tasks spent in direct reclaim within the policy's window, by who they are: up to
+ the policy's foreground_up_to_score, and the others. Several tasks add up. */
+    bool has_reclaim_foreground_us;
+    uint64_t reclaim_foreground_us;
+    bool has_reclaim_background_us;
+    uint64_t reclaim_background_us;
+    /* Of the tasks in direct reclaim now, who has been for longest. */
+    bool has_reclaim_longest_us;
+    uint64_t reclaim_longest_us;
+    /* As /proc/pressure/memory has it for `full`, in 1/100 percent. */
+    bool has_psi_full_avg10_pct100;
+    uint32_t psi_full_avg10_pct100;
+    /* Bytes that go into zram per byte that it takes, percent. */
+    bool has_compression_pct;
+    uint32_t compression_pct;
 } lmk_v1_Sample;
 
 /* One signal of the decision beside its limit. */
@@ -275,7 +307,7 @@ typedef struct _lmk_v1_KillReport {
     /* No process below this could die for this verdict. */
     int32_t min_oom_score_adj;
     pb_size_t signals_count;
-    lmk_v1_Signal signals[5];
+    lmk_v1_Signal signals[9];
     bool has_before;
     lmk_v1_Sample before;
     /* At memory back, or when that was given up. */
@@ -313,11 +345,12 @@ typedef struct _lmk_v1_KillReport {
     /* process_mrelease(2): 0 or -errno; absent when it was not called. */
     bool has_mrelease_result;
     int32_t mrelease_result;
-    /* LmkKillOccurred fields that Android alone can fill. */
+    /* Thrashing at the kill, and its highest since the kill before. */
     bool has_thrashing_pct;
     int64_t thrashing_pct;
     bool has_max_thrashing_pct;
     int64_t max_thrashing_pct;
+    /* LmkKillOccurred fields that Android alone can fill. */
     bool has_foreground_services;
     int32_t foreground_services;
     bool has_processes_with_foreground_services;
@@ -359,8 +392,8 @@ extern "C" {
 #define _lmk_v1_Carrier_ARRAYSIZE ((lmk_v1_Carrier)(lmk_v1_Carrier_CARRIER_TIMER+1))
 
 #define _lmk_v1_Reason_MIN lmk_v1_Reason_REASON_NONE
-#define _lmk_v1_Reason_MAX lmk_v1_Reason_REASON_PARTIAL_STALL
-#define _lmk_v1_Reason_ARRAYSIZE ((lmk_v1_Reason)(lmk_v1_Reason_REASON_PARTIAL_STALL+1))
+#define _lmk_v1_Reason_MAX lmk_v1_Reason_REASON_VENDOR
+#define _lmk_v1_Reason_ARRAYSIZE ((lmk_v1_Reason)(lmk_v1_Reason_REASON_VENDOR+1))
 
 #define _lmk_v1_Lost_Where_MIN lmk_v1_Lost_Where_WHERE_UNSPECIFIED
 #define _lmk_v1_Lost_Where_MAX lmk_v1_Lost_Where_CORRUPT
@@ -371,8 +404,8 @@ extern "C" {
 #define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_LEFTOVERS+1))
 
 #define _lmk_v1_Signal_Kind_MIN lmk_v1_Signal_Kind_KIND_UNSPECIFIED
-#define _lmk_v1_Signal_Kind_MAX lmk_v1_Signal_Kind_FULL_STALL_US
-#define _lmk_v1_Signal_Kind_ARRAYSIZE ((lmk_v1_Signal_Kind)(lmk_v1_Signal_Kind_FULL_STALL_US+1))
+#define _lmk_v1_Signal_Kind_MAX lmk_v1_Signal_Kind_FILE_CACHE_KB
+#define _lmk_v1_Signal_Kind_ARRAYSIZE ((lmk_v1_Signal_Kind)(lmk_v1_Signal_Kind_FILE_CACHE_KB+1))
 
 #define _lmk_v1_KillReport_MemoryBack_MIN lmk_v1_KillReport_MemoryBack_NOT_SEEN
 #define _lmk_v1_KillReport_MemoryBack_MAX lmk_v1_KillReport_MemoryBack_PROCESS_MRELEASE
@@ -406,22 +439,22 @@ extern "C" {
 #define lmk_v1_Heartbeat_init_default            {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_default                 {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
 #define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
-#define lmk_v1_Sample_init_default               {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0}
+#define lmk_v1_Sample_init_default               {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_default               {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
 #define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
 #define lmk_v1_KillTimes_init_default            {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_KillReport_init_default           {0, false, lmk_v1_Process_init_default, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, false, lmk_v1_Sample_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, 0, false, lmk_v1_KillTimes_init_default, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
+#define lmk_v1_KillReport_init_default           {0, false, lmk_v1_Process_init_default, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, false, lmk_v1_Sample_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, 0, false, lmk_v1_KillTimes_init_default, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
 #define lmk_v1_Stream_init_zero                  {0}
 #define lmk_v1_Record_init_zero                  {0, 0, 0, 0, {lmk_v1_Hello_init_zero}}
 #define lmk_v1_Hello_init_zero                   {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN}
 #define lmk_v1_Heartbeat_init_zero               {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_zero                    {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
 #define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
-#define lmk_v1_Sample_init_zero                  {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0}
+#define lmk_v1_Sample_init_zero                  {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_zero                  {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
 #define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
 #define lmk_v1_KillTimes_init_zero               {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_KillReport_init_zero              {0, false, lmk_v1_Process_init_zero, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, false, lmk_v1_Sample_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, 0, false, lmk_v1_KillTimes_init_zero, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
+#define lmk_v1_KillReport_init_zero              {0, false, lmk_v1_Process_init_zero, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, false, lmk_v1_Sample_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, 0, false, lmk_v1_KillTimes_init_zero, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
 #define lmk_v1_Hello_protocol_version_tag        1
@@ -474,6 +507,15 @@ extern "C" {
 #define lmk_v1_Sample_kswapd_awake_tag           19
 #define lmk_v1_Sample_workingset_refault_file_tag 20
 #define lmk_v1_Sample_workingset_refault_anon_tag 21
+#define lmk_v1_Sample_cma_free_kb_tag            22
+#define lmk_v1_Sample_inactive_file_kb_tag       23
+#define lmk_v1_Sample_dirty_kb_tag               24
+#define lmk_v1_Sample_anon_lru_kb_tag            25
+#define lmk_v1_Sample_reclaim_foreground_us_tag  26
+#define lmk_v1_Sample_reclaim_background_us_tag  27
+#define lmk_v1_Sample_reclaim_longest_us_tag     28
+#define lmk_v1_Sample_psi_full_avg10_pct100_tag  29
+#define lmk_v1_Sample_compression_pct_tag        30
 #define lmk_v1_Signal_kind_tag                   1
 #define lmk_v1_Signal_value_tag                  2
 #define lmk_v1_Signal_limit_tag                  3
@@ -628,7 +670,16 @@ X(a, STATIC,   OPTIONAL, UINT64,   psi_full_window_us,  17) \
 X(a, STATIC,   SINGULAR, UINT32,   direct_reclaimers,  18) \
 X(a, STATIC,   SINGULAR, BOOL,     kswapd_awake,     19) \
 X(a, STATIC,   OPTIONAL, UINT64,   workingset_refault_file,  20) \
-X(a, STATIC,   OPTIONAL, UINT64,   workingset_refault_anon,  21)
+X(a, STATIC,   OPTIONAL, UINT64,   workingset_refault_anon,  21) \
+X(a, STATIC,   SINGULAR, UINT64,   cma_free_kb,      22) \
+X(a, STATIC,   SINGULAR, UINT64,   inactive_file_kb,  23) \
+X(a, STATIC,   SINGULAR, UINT64,   dirty_kb,         24) \
+X(a, STATIC,   SINGULAR, UINT64,   anon_lru_kb,      25) \
+X(a, STATIC,   OPTIONAL, UINT64,   reclaim_foreground_us,  26) \
+X(a, STATIC,   OPTIONAL, UINT64,   reclaim_background_us,  27) \
+X(a, STATIC,   OPTIONAL, UINT64,   reclaim_longest_us,  28) \
+X(a, STATIC,   OPTIONAL, UINT32,   psi_full_avg10_pct100,  29) \
+X(a, STATIC,   OPTIONAL, UINT32,   compression_pct,  30)
 #define lmk_v1_Sample_CALLBACK NULL
 #define lmk_v1_Sample_DEFAULT NULL
 
@@ -738,13 +789,13 @@ extern const pb_msgdesc_t lmk_v1_KillReport_msg;
 /* Maximum encoded size of messages (where known) */
 #define lmk_v1_Heartbeat_size                    40
 #define lmk_v1_Hello_size                        419
-#define lmk_v1_KillReport_size                   2340
+#define lmk_v1_KillReport_size                   2649
 #define lmk_v1_KillTimes_size                    74
 #define lmk_v1_Lifecycle_size                    187
 #define lmk_v1_Lost_size                         30
 #define lmk_v1_Process_size                      247
-#define lmk_v1_Record_size                       2369
-#define lmk_v1_Sample_size                       221
+#define lmk_v1_Record_size                       2678
+#define lmk_v1_Sample_size                       319
 #define lmk_v1_Signal_size                       26
 #define lmk_v1_Stream_size                       0
 
