@@ -112,6 +112,7 @@ void run_app(const struct app *app, int socket, int argc, char **argv)
 		answer(APP_FAILED, error);
 		_exit(1);
 	}
+	answer(APP_BECAME, 0);
 	memory_set_compressible(app->compressible_pct);
 	grow_and_touch(app);
 	_exit(0);

@@ -29,6 +29,7 @@ enum app_state {
 	APP_GROWING = 1,
 	APP_DONE = 2,	/* has the size it was told */
 	APP_FAILED = 3, /* could not: `error` says why */
+	APP_BECAME = 4, /* has name, uid and oom_score_adj; first of all answers */
 };
 
 struct app_answer {

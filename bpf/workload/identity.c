@@ -56,11 +56,17 @@ int room_for_name(int argc, char **argv)
 
 int set_adj(int adj)
 {
-	char text[16];
-	int length = snprintf(text, sizeof(text), "%d", adj);
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	int error = 0;
+	return set_adj_of(getpid(), adj);
+}
 
+int set_adj_of(pid_t pid, int adj)
+{
+	char path[64], text[16];
+	int length = snprintf(text, sizeof(text), "%d", adj);
+	int error = 0, fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (write(fd, text, (size_t)length) != length)

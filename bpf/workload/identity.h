@@ -24,8 +24,9 @@ void set_name(int argc, char **argv, const char *name);
 /* Execute this program again with a padded command line, once. Returns 0, or -errno. */
 int room_for_name(int argc, char **argv);
 
-/* Write this process's oom_score_adj; 0 or -errno. */
+/* Write the oom_score_adj of this process, or of another; 0 or -errno. */
 int set_adj(int adj);
+int set_adj_of(pid_t pid, int adj);
 
 /* Become `uid` for good (groups dropped, gid the same number); 0 or -errno. */
 int set_uid(uid_t uid);

@@ -12,6 +12,7 @@ import pytest
 from lmk.bench.agent import bench_agent
 from lmk.bench.attach import bench_attach
 from lmk.bench.figures import Entry
+from lmk.bench.growth import bench_growth
 from lmk.bench.kill import bench_kill
 from lmk.build import Bundle, build
 from lmk.device.interface import Device
@@ -80,4 +81,20 @@ def test_agent_bench_measures_rest_and_kills(device: Device, bundle: Bundle) -> 
 def test_attach_bench_leaves_nothing_attached(device: Device, bundle: Bundle) -> None:
     entry = bench_attach(device, preset("default"), bundle=bundle, runs=1)
     _check(entry, {"attach_to_hello_s"})
+    assert not detach(device)
+
+
+@pytest.mark.timeout(600)
+def test_growth_bench_measures_decisions_among_as_many_as_it_says(
+    device: Device, bundle: Bundle
+) -> None:
+    entries = bench_growth(device, preset("default"), bundle=bundle, counts=(100, 200), kills=6)
+    assert len({entry.variant for entry in entries}) == 2
+    for entry in entries:
+        for count in (100, 200):
+            keys = {f"seen_to_decided_{count}_ms", f"seen_to_signal_{count}_ms", f"bpf_{count}_ms"}
+            _check(entry, keys)
+            assert entry.figures[f"seen_to_signal_{count}_ms"].numbers["n"] == 6
+            live = entry.figures[f"live_{count}"].numbers["value"]
+            assert count * 0.97 <= live <= count + 40  # and what the device has of its own
     assert not detach(device)

@@ -175,6 +175,35 @@ def test_options_reach_the_guest_and_several_run_at_once(odd_guest: Guest, guest
         assert device.run("setprop persist.lmk.test x").exit_code != 0
 
 
+def test_debian_root_is_beside_the_devices_own_and_sees_the_device() -> None:
+    guest = virtual.up(instance("debian"), debian=["python3-minimal"], detached=False)
+    try:
+        with connect(guest.name) as device:
+            said = device.run(
+                "echo written >/data/local/tmp/note; debian python3 -c '"
+                "import os, sys; print(sys.version_info[:2], os.getuid(), os.uname().release);"
+                'print(open("/data/local/tmp/note").read().strip());'
+                'print(os.path.exists("/sys/kernel/tracing/events"), os.path.exists("/proc/1"));'
+                'print(os.access("/usr", os.W_OK), os.access("/tmp", os.W_OK))\''
+            )
+            assert said.error_text == ""
+            assert said.text.splitlines() == [
+                f"(3, 11) 0 {guest.kernel}",
+                "written",
+                "True True",
+                "False True",
+            ]
+            assert device.run("debian sh-that-is-not-there").exit_code == 127
+    finally:
+        guest.down()
+
+
+def test_guest_without_a_debian_root_says_how_to_get_one(device: Device) -> None:
+    said = device.run("debian python3")
+    assert said.exit_code == 2
+    assert "lmk virtual up --debian" in said.error_text
+
+
 def test_down_leaves_no_process_and_no_file(odd_guest: Guest) -> None:
     odd_guest.down()
     assert not Path(f"/proc/{odd_guest.pid}").exists()

@@ -347,7 +347,7 @@ def test_children_die_with_their_parent(population: Callable[..., Running]) -> N
         "a 0 900 256 1 50",
         "a 0 900 256 1 50 0 0",
         "a 0 900 256 0 50 0",
-        "a 0 900 256 513 50 0",
+        "a 0 900 256 4097 50 0",
         'a"b 0 900 256 1 50 0',
     ],
 )
@@ -368,7 +368,7 @@ def test_unknown_command_is_an_error_and_nothing_else(
     assert apps.until("listed")["count"] == 1
 
 
-def test_order_to_a_dead_process_is_an_error_and_nothing_else(
+def test_order_to_a_dead_process_is_answered_with_gone(
     population: Callable[..., Running],
 ) -> None:
     apps = population(f"a {_UID} 900 256 2 50 0")
@@ -376,9 +376,119 @@ def test_order_to_a_dead_process_is_an_error_and_nothing_else(
     apps.until("ready")
     os.kill(pid, signal.SIGKILL)
     apps.until("exit")
-    apps.tell("grow a1 1 0", "grow a2 1 0")
-    assert "a1" in apps.until("error")["message"]
+    apps.tell("grow a1 1 0", "shrink a1", "adj a1 950", "exit a1", "grow a2 1 0")
+    assert [apps.until("gone")["name"] for _ in range(4)] == ["a1"] * 4
     assert apps.until("sized")["name"] == "a2"
+
+
+def test_spawned_process_is_what_it_was_asked_to_be(population: Callable[..., Running]) -> None:
+    apps = population(f"a {_UID} 900 256 1 50 0")
+    apps.until("ready")
+    apps.tell(f"spawn com.example.late {_UID} 700 2048 50 0")
+    pid = apps.until("start", name="com.example.late")["pid"]
+    proc = Path(f"/proc/{pid}")
+    apps.until("became", pid=pid)
+    assert int((proc / "oom_score_adj").read_text()) == 700
+    assert (proc / "cmdline").read_bytes().rstrip(b"\0") == b"com.example.late"
+    assert apps.until("sized", pid=pid)["kb"] == 2048
+
+
+def test_process_is_not_there_before_it_says_so(population: Callable[..., Running]) -> None:
+    apps = population(f"a {_UID} 910 256 3 50 0")
+    order = []
+    apps.until("hello")
+    while (event := apps.hear()) is not None and event["event"] != "ready":
+        order.append((event["name"], event["event"]))
+    assert order == [(f"a{n}", event) for n in (1, 2, 3) for event in ("start", "became")]
+
+
+def test_place_of_a_spawned_process_is_used_again(population: Callable[..., Running]) -> None:
+    apps = population(f"a {_UID} 900 256 1 50 0")
+    apps.until("ready")
+    for number in range(70):
+        apps.tell(f"spawn b{number} {_UID} 900 64 50 0", f"exit b{number}")
+        apps.until("exit", name=f"b{number}")
+    # Who has just died is still known by name: an order to it may be on its way.
+    apps.tell("adj b69 950", "list")
+    assert apps.until("gone")["name"] == "b69"
+    assert apps.until("listed")["count"] == 1 + 64
+
+
+def test_change_of_adj_waits_until_the_process_is_what_its_row_says(
+    population: Callable[..., Running],
+) -> None:
+    apps = population(f"a {_UID} 900 256 1 50 0")
+    apps.until("ready")
+    apps.tell(f"spawn b {_UID} 700 2048 50 0", "adj b 950")
+    order = [apps.until(event, name="b")["event"] for event in ("start", "became", "adj")]
+    assert order == ["start", "became", "adj"]
+    pid = apps.until("sized", name="b")["pid"]
+    assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) == 950
+
+
+def test_refill_leaves_spawned_processes_dead(population: Callable[..., Running]) -> None:
+    apps = population(f"a {_UID} 900 256 1 50 0")
+    apps.until("ready")
+    apps.tell(f"spawn b {_UID} 900 64 50 0", "exit b", "exit a")
+    ended = {apps.until("exit")["name"] for _ in range(2)}
+    assert ended == {"a", "b"}
+    apps.tell("refill")
+    assert apps.until("start")["name"] == "a"
+    assert (apps.until("ready")["dead"]) == 1
+
+
+def test_second_process_of_a_name_is_refused(population: Callable[..., Running]) -> None:
+    apps = population(f"a {_UID} 900 256 1 50 0")
+    apps.until("ready")
+    apps.tell(f"spawn a {_UID} 900 64 50 0")
+    assert "cannot start a" in apps.until("error")["message"]
+
+
+def test_change_of_adj_is_made_and_recorded_with_its_bounds(
+    population: Callable[..., Running],
+) -> None:
+    apps = population(f"a {_UID} 0 256 1 50 0")
+    pid = apps.until("start")["pid"]
+    apps.until("ready")
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    apps.tell("adj a 950")
+    changed = apps.until("adj")
+    assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) == 950
+    assert (changed["was"], changed["adj"]) == (0, 950)
+    after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    assert before <= changed["since_ns"] <= changed["time_ns"] <= after
+    os.kill(pid, signal.SIGKILL)
+    assert apps.until("exit")["adj"] == 950
+
+
+def test_process_told_to_exit_says_so_first_and_is_no_kill(
+    population: Callable[..., Running],
+) -> None:
+    apps = population(f"a {_UID} 900 256 2 50 0")
+    apps.until("ready")
+    apps.tell("exit a1")
+    leaving = apps.until("leaving")
+    ended = apps.until("exit")
+    assert leaving["name"] == ended["name"] == "a1"
+    assert leaving["time_ns"] <= ended["time_ns"]
+    assert (ended["signal"], ended["quitting"]) == (0, False)
+
+
+def test_watch_says_what_proc_says(population: Callable[..., Running]) -> None:
+    apps = population(f"a {_UID} 900 256 1 50 0")
+    apps.until("ready")
+    apps.tell("watch 20")
+    lines = [apps.until("vitals") for _ in range(3)]
+    assert [line["time_ns"] for line in lines] == sorted(line["time_ns"] for line in lines)
+    proc = dict(
+        line.replace(":", "").split()[:2] for line in Path("/proc/meminfo").read_text().splitlines()
+    )
+    vmstat = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    assert abs(lines[-1]["available_kb"] - int(proc["MemAvailable"])) < 512 * 1024
+    assert lines[-1]["swap_free_kb"] == int(proc["SwapFree"])
+    assert lines[-1]["oom_kills"] == int(vmstat["oom_kill"])
+    if Path("/proc/pressure/memory").exists():
+        assert lines[-1]["some_us"] >= lines[-1]["full_us"] >= 0
 
 
 def test_processes_killed_as_they_start_are_recorded_all_the_same(

@@ -11,6 +11,7 @@ import click
 from lmk.bench.agent import bench_agent
 from lmk.bench.attach import bench_attach
 from lmk.bench.figures import Entry, print_table, to_json
+from lmk.bench.growth import RAM_MB, bench_growth
 from lmk.bench.kill import CYCLES, MIN_KILLS, bench_kill
 from lmk.bench.stream import bench_stream
 from lmk.bench.target import target
@@ -23,7 +24,7 @@ from lmk.policy import load
 
 __all__ = ["bench"]
 
-_NAMES = ("kill", "agent", "attach", "stream")
+_NAMES = ("kill", "agent", "attach", "stream", "growth")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,6 +73,7 @@ def bench(
     agent   memory, CPU, files and wake-ups of agent and handlers at rest
     attach  from the call to the agent's Hello
     stream  records and bytes per second from the spool, by each transport there is
+    growth  what a decision costs with 100, 300, 1,000 and 3,000 processes
 
     Ends with 6 when what was measured cannot be true or must not happen: reports that
     differ from the device's own record, kills out of order, a foreground app that died.
@@ -82,7 +84,8 @@ def bench(
     wanted = load(policy)
     faults: list[str] = []
     measured: list[Entry]
-    with target(serial, zram_mb=zram_mb) as device:
+    memory = {"ram_mb": RAM_MB} if name == "growth" else {}
+    with target(serial, zram_mb=zram_mb, **memory) as device:
         # Once: sources that change meanwhile are not what is measured.
         bundle = bundle or build([device.run("uname -m").text.strip()])
         if name == "kill":
@@ -90,6 +93,8 @@ def bench(
             measured = [entry]
         elif name == "agent":
             measured = [bench_agent(device, wanted, bundle=bundle)]
+        elif name == "growth":
+            measured = bench_growth(device, wanted, bundle=bundle)
         elif name == "attach":
             measured = [bench_attach(device, wanted, bundle=bundle)]
         else:

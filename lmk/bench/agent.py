@@ -25,7 +25,7 @@ from lmk.workload.population import Population, Row
 from lmk.workload.stall import Stall
 from lmk.workload.vitals import read_vitals
 
-__all__ = ["IDLE", "KILLS", "bench_agent"]
+__all__ = ["IDLE", "KILLS", "BpfStatistics", "bench_agent"]
 
 IDLE = timedelta(seconds=60)
 KILLS = 1000
@@ -69,7 +69,7 @@ def bench_agent(
     with (
         progress.steps(f"agent: on {device.serial}") as task,
         lmk.attach(device, policy, bundle=bundle) as session,
-        _BpfStatistics(root),
+        BpfStatistics(root),
     ):
         time.sleep(_SETTLE_S)
         task.step(f"{idle.total_seconds():g} s at rest")
@@ -188,7 +188,7 @@ def _open_files(root: Root, pid: int) -> int:
     return len(root.run(f"ls /proc/{pid}/fd").text.split())
 
 
-class _BpfStatistics:
+class BpfStatistics:
     """The kernel counts the run time of BPF programs while the block runs."""
 
     _SYSCTL = "/proc/sys/kernel/bpf_stats_enabled"

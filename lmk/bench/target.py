@@ -19,19 +19,23 @@ __all__ = ["entry", "target"]
 
 _GUEST = "virtual#bench"
 _NICE = -10
+_RAM_MB = 800
 
 
 @contextmanager
-def target(serial: str | None, *, zram_mb: int | None = None) -> Iterator[Device]:
+def target(
+    serial: str | None, *, zram_mb: int | None = None, ram_mb: int = _RAM_MB
+) -> Iterator[Device]:
     """The device `serial`, connected; None boots a virtual one for the bench alone.
 
     :param zram_mb: swap of that virtual one; None is half of its memory.
+    :param ram_mb: its memory.
     """
     if serial is not None:
         with connect(serial) as device:
             yield device
         return
-    guest = virtual.up(_GUEST, zram_mb=zram_mb, detached=False)
+    guest = virtual.up(_GUEST, ram_mb=ram_mb, zram_mb=zram_mb, detached=False)
     _put_first(guest)
     try:
         with connect(guest.name) as device:

@@ -60,6 +60,12 @@ def virtual() -> None:
     metavar="ARG",
     help="Add to the kernel command line, as psi=0. May be given several times.",
 )
+@click.option(
+    "--debian",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Mount a Debian root with PACKAGE at /debian. May be given several times.",
+)
 def up(
     name: str,
     ram_mb: int,
@@ -67,6 +73,7 @@ def up(
     zram_mb: int | None,
     adbd_user: str,
     kernel_arguments: tuple[str, ...],
+    debian: tuple[str, ...],
 ) -> None:
     """Boot NAME; it runs until `lmk virtual down`."""
     guest = guests.up(
@@ -76,6 +83,7 @@ def up(
         zram_mb=zram_mb,
         adbd_user=adbd_user,
         kernel_arguments=kernel_arguments,
+        debian=debian,
     )
     click.echo(f"{guest.name} is up (adb connect 127.0.0.1:{guest.port})")
 

@@ -22,8 +22,8 @@ def limit_victims(policy: Policy) -> Policy:
     return limited
 
 
-def refuse_if_unsafe(device: Device, *, own_guest: bool) -> None:
-    """Refuse a device on which the demo could kill what is not its own.
+def refuse_if_unsafe(device: Device, *, own_guest: bool, who: str = "the demo") -> None:
+    """Refuse a device on which `who` could kill what is not its own.
 
     :param own_guest: the device is a virtual one, there to be killed on.
     :raises lmk.errors.UsageError: what stands against it, and what to do.
@@ -39,7 +39,7 @@ def refuse_if_unsafe(device: Device, *, own_guest: bool) -> None:
     if others:
         uid, name = next(iter(others.items()))
         raise UsageError(
-            f"{device.serial}: uid {uid} is in use ({name}), and the demo takes "
+            f"{device.serial}: uid {uid} is in use ({name}), and {who} takes "
             f"{FIRST_UID}..{LAST_UID} for its own population: end what runs as these first",
             serial=device.serial,
         )
@@ -48,7 +48,7 @@ def refuse_if_unsafe(device: Device, *, own_guest: bool) -> None:
     # No rule of ours holds for another killer that our pressure wakes.
     if device.run("pidof lmkd").text.strip():
         raise UsageError(
-            f"{device.serial}: lmkd is running, and would choose its own victims under the "
-            "demo's pressure: `stop lmkd` as root first (`start lmkd` afterwards)",
+            f"{device.serial}: lmkd is running, and would choose its own victims under this "
+            "pressure: `stop lmkd` as root first (`start lmkd` afterwards)",
             serial=device.serial,
         )

@@ -133,7 +133,7 @@ class _Growth:
             return
         if event["event"] in ("growing", "sized"):
             self.now_mb = (int(event["kb"]) - self._begin_kb) / 1024
-        if event["event"] in ("sized", "exit"):
+        if event["event"] in ("sized", "exit", "gone"):
             self.over = True
 
 

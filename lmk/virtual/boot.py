@@ -9,11 +9,12 @@ import struct
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from lmk import progress
 from lmk.cache import lock, remove_tree
 from lmk.errors import LmkError, TransientError, UsageError
-from lmk.virtual import image
+from lmk.virtual import debian_root, image
 from lmk.virtual.guest import Guest, Options, find_record, lock_path, place, process_start
 from lmk.virtual.kernels import Kernel, parse
 from lmk.virtual.qemu import Qemu, boot_id, command_line
@@ -40,6 +41,7 @@ def up(
     zram_mb: int | None = None,
     adbd_user: str = "root",
     kernel_arguments: tuple[str, ...] | list[str] = (),
+    debian: tuple[str, ...] | list[str] = (),
     detached: bool = True,
 ) -> Guest:
     """Boot the guest `name`, or return it when it is up with the same options.
@@ -49,6 +51,8 @@ def up(
     :param zram_mb: swap in MB; None is half of `ram_mb`, 0 is none.
     :param adbd_user: ``root`` or ``shell``.
     :param kernel_arguments: added to the kernel command line, winning over the defaults.
+    :param debian: Debian packages for a root file system at ``/debian``
+        (:mod:`lmk.virtual.debian_root`).
     :param detached: it runs until :meth:`Guest.down`; False ends it with the calling
         thread (so with the process, however that ends).
     :raises lmk.errors.UsageError: no such name or option, or it is up with other options.
@@ -57,20 +61,21 @@ def up(
     Raises like :func:`lmk.debian.fetch` too.
     """
     full_name, kernel = parse(name)
-    options = Options(ram_mb, cpus, zram_mb, adbd_user, tuple(kernel_arguments))
+    options = Options(ram_mb, cpus, zram_mb, adbd_user, tuple(kernel_arguments), tuple(debian))
     _check(options)
     existing = _existing(full_name, options)
     if existing is not None:
         return existing
     with progress.steps(f"Booting {full_name}"):
         booted = image.build(kernel)
+        disk = debian_root.build(options.debian, kernel.abi) if options.debian else None
         qemu = Qemu.fetch(kernel.abi)
         accelerator = qemu.accelerator(booted)
         with lock(lock_path(full_name)):
             # Another process may have booted it while this one downloaded.
             existing = _existing(full_name, options, locked=True)
             if existing is None:
-                return _boot(full_name, kernel, booted, qemu, accelerator, options, detached)
+                return _boot(full_name, kernel, booted, disk, qemu, accelerator, options, detached)
         return existing
 
 
@@ -104,6 +109,7 @@ def _boot(
     name: str,
     kernel: Kernel,
     booted: image.Image,
+    disk: Path | None,
     qemu: Qemu,
     accelerator: str,
     options: Options,
@@ -128,9 +134,11 @@ def _boot(
                 f"lmk.abi={kernel.abi.android}",
                 f"lmk.zram_mb={options.swap_mb}",
                 f"lmk.adbd_user={options.adbd_user}",
+                f"lmk.debian={int(disk is not None)}",
                 *options.kernel_arguments,
             ],
             port=port,
+            disk=disk,
         )
         if not detached:
             # The kernel ends it with the thread that starts it, after SIGKILL too.

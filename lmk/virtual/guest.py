@@ -54,6 +54,7 @@ class Options:
     :ivar kernel_arguments: added to the kernel command line; they win over what
         every guest gets (``psi=0``, ``cgroup_disable=pressure``,
         ``sysctl.kernel.kptr_restrict=2``).
+    :ivar debian: Debian packages of a root file system at ``/debian``; none: there is none.
     """
 
     ram_mb: int = 800
@@ -61,6 +62,7 @@ class Options:
     zram_mb: int | None = None
     adbd_user: str = "root"
     kernel_arguments: tuple[str, ...] = ()
+    debian: tuple[str, ...] = ()
 
     @property
     def swap_mb(self) -> int:
@@ -211,7 +213,8 @@ def _read(directory: Path) -> Guest | None:
     try:
         fields = json.loads((directory / _RECORD).read_text())
         options = fields["options"]
-        options["kernel_arguments"] = tuple(options["kernel_arguments"])
+        for several in ("kernel_arguments", "debian"):
+            options[several] = tuple(options.get(several, ()))
         fields["options"] = Options(**options)
         fields["owner"] = tuple(fields["owner"]) if fields["owner"] else None
         return Guest(**fields)

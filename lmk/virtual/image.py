@@ -26,7 +26,8 @@ __all__ = ["Image", "build"]
 _LAYOUT = "initramfs 2"
 #: Loaded first, where they are modules: the bus (built in since 6.12), and the
 #: compressors, which older zram finds by name so that no dependency names them.
-_OPTIONAL_MODULES = ("virtio_pci", "lz4", "lzo-rle")
+#: virtio_blk is for a guest's disk, where it has one.
+_OPTIONAL_MODULES = ("virtio_pci", "virtio_blk", "lz4", "lzo-rle")
 #: Modules every guest needs, each loaded after what it depends on.
 _MODULES = ("virtio_net", "zram")
 _ADBD = "usr/lib/android-sdk/platform-tools/adbd"
@@ -49,6 +50,7 @@ _FILES = {
     "group": ("etc/group", 0o644),
     "getprop": ("bin/getprop", 0o755),
     "setprop": ("bin/setprop", 0o755),
+    "debian": ("bin/debian", 0o755),
 }
 _LINKS = {
     # The kernel runs /init; busybox takes its role from the name it is run by.

@@ -16,7 +16,7 @@ from lmk.cache import cache_root, lock
 from lmk.virtual.image import Image
 from lmk.virtual.kernels import Abi, host_abi
 
-__all__ = ["Qemu", "boot_id", "command_line"]
+__all__ = ["DISK_SERIAL", "Qemu", "boot_id", "command_line"]
 
 #: bookworm's own 7.2 corrupts flags on cmpxchg16b under TCG; 10 does not.
 _SUITE = "bookworm-backports"
@@ -25,6 +25,8 @@ _PACKAGES = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
 _KVM_PROBE_S = 8.0
 #: The machine's own C library must go with the machine's own loader.
 _LEFT_OUT = {"libc6"}
+#: Of the disk that a guest may have; its rc looks for it.
+DISK_SERIAL = "debian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +136,13 @@ def command_line(
     arguments: Sequence[str],
     port: int | None,
     initramfs: bool = True,
+    disk: Path | None = None,
 ) -> list[str]:
     """The command that runs `image`.
 
     :param console: file that the guest's console is written to.
     :param arguments: kernel arguments, after those every guest gets (the last one counts).
+    :param disk: image of a disk that it may read.
     :param port: loopback port that leads to the guest's adbd; None for no network.
     """
     kernel_arguments = [
@@ -175,6 +179,12 @@ def command_line(
     ]
     if initramfs:
         command += ["-initrd", str(image.initramfs)]
+    if disk is not None:
+        # Known by its serial: what else there is may take the first names.
+        command += [
+            *("-blockdev", f"driver=file,node-name=root,read-only=on,filename={_escaped(disk)}"),
+            *("-device", f"virtio-blk-pci,drive=root,serial={DISK_SERIAL}"),
+        ]
     if port is not None:
         # restrict=on: a guest under test has no business with the network. The
         # network card's boot ROM would only be another file to need.
@@ -183,3 +193,8 @@ def command_line(
             *("-device", "virtio-net-pci,netdev=net,romfile="),
         ]
     return command
+
+
+def _escaped(path: Path) -> str:
+    """As a value among QEMU's comma-separated ones."""
+    return str(path).replace(",", ",,")

@@ -16,13 +16,14 @@ from lmk.device.interface import Device
 from lmk.device.root import find_root
 from lmk.errors import LmkError, ProtocolError, TransientError
 from lmk.workload.conversation import LEASE, Conversation, Event
+from lmk.workload.history import History
 from lmk.workload.install import install
 from lmk.workload.record import Death, Life
 
 __all__ = ["Population", "Row"]
 
 #: Starting a population means filling it page by page; on an emulated device that takes.
-_START = timedelta(minutes=3)
+_START, _START_EACH = timedelta(minutes=3), timedelta(seconds=0.2)
 #: What was said before the end is on its way.
 _LAST_WORD = timedelta(seconds=5)
 _QUIT = timedelta(seconds=30)
@@ -70,30 +71,41 @@ class Population:
         bundle: Bundle | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self.lives: list[Life] = []
-        self.deaths: list[Death] = []
+        #: All that its parent said of who lived and died.
+        self.history = History()
         #: Whether the keeper of the record itself is beyond any killer (oom_score_adj -1000).
         self.protected = False
         self._on_event = on_event
-        self._alive: dict[str, Life] = {}
         self._serial = device.serial
         root = find_root(device)
         path = install(device, "lmk-population", root=root, bundle=bundle)
         arguments = [path, "--lease-s", str(int(LEASE.total_seconds()))]
         self._talk = Conversation(device, arguments, root=root)
+        self._patience = _START
         try:
             for row in rows:
                 self._tell(str(row))
+                self._patience += row.count * _START_EACH
             self._tell("go")
-            self._await(lambda event: event["event"] == "ready", _START, "start")
+            self._await(lambda event: event["event"] == "ready", self._patience, "start")
         except BaseException:
             self.close()
             raise
 
     @property
+    def lives(self) -> list[Life]:
+        """All that were ever started, in that order."""
+        return self.history.lives
+
+    @property
+    def deaths(self) -> list[Death]:
+        """All that ended, in that order."""
+        return self.history.deaths
+
+    @property
     def alive(self) -> dict[str, Life]:
         """Who lives, by name."""
-        return dict(self._alive)
+        return self.history.alive
 
     def grow(self, name: str, size_mb: int, rate_mb_per_s: int) -> None:
         """Tell `name` to grow by `size_mb` at that rate (0: as fast as it goes); does not wait."""
@@ -106,7 +118,7 @@ class Population:
         """
 
         def settled(event: Event) -> bool:
-            return event["event"] in ("sized", "exit") and event["name"] == name
+            return event["event"] in ("sized", "exit", "gone") and event["name"] == name
 
         return bool(self._await(settled, timeout, f"{name} to grow")["event"] == "sized")
 
@@ -115,10 +127,36 @@ class Population:
         self._tell(f"shrink {name}")
         self.await_sized(name, timeout)
 
+    def shrink_soon(self, name: str) -> None:
+        """Have `name` give back what it grew by; does not wait."""
+        self._tell(f"shrink {name}")
+
+    def spawn(self, row: Row) -> None:
+        """Start one more process, or a dead one as what `row` says now; does not wait.
+
+        One that is not in the table gives its place up when it dies.
+        """
+        self._tell(
+            f"spawn {row.name} {row.uid} {row.adj} {row.size_kb} "
+            f"{row.compressible_pct} {row.touch_ms}"
+        )
+
+    def set_adj(self, name: str, adj: int) -> None:
+        """Give `name` another oom_score_adj, as ActivityManager does; does not wait."""
+        self._tell(f"adj {name} {adj}")
+
+    def end(self, name: str) -> None:
+        """Have `name` exit by itself; does not wait."""
+        self._tell(f"exit {name}")
+
+    def watch(self, interval: timedelta) -> None:
+        """Have the device's memory among the events, that often, from now on."""
+        self._tell(f"watch {round(interval.total_seconds() * 1000)}")
+
     def refill(self) -> None:
         """Start what has died again, and wait until it is filled."""
         self._tell("refill")
-        self._await(lambda event: event["event"] == "ready", _START, "refill")
+        self._await(lambda event: event["event"] == "ready", self._patience, "refill")
 
     def listen(self, duration: timedelta) -> None:
         """Take in what happens for that long."""
@@ -196,19 +234,5 @@ class Population:
             raise LmkError(f"{self._serial}: lmk-population: {event['message']}")
         if kind == "hello":
             self.protected = bool(event["protected"])
-        elif kind == "start":
-            life = Life(
-                time_ns=int(event["time_ns"]),
-                name=str(event["name"]),
-                pid=int(event["pid"]),
-                start_ticks=int(event["start_ticks"]),
-                uid=int(event["uid"]),
-                adj=int(event["adj"]),
-            )
-            self.lives.append(life)
-            self._alive[life.name] = life
-        elif kind == "exit":
-            life = self._alive.pop(str(event["name"]))
-            self.deaths.append(
-                Death(life, int(event["time_ns"]), int(event["signal"]), bool(event["quitting"]))
-            )
+        else:
+            self.history.take_in(event)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lmk.proto.record_pb2 import KillReport
 
-__all__ = ["Death", "Life", "disagreements", "order_violations"]
+__all__ = ["Death", "Life", "Possible", "disagreements", "order_violations"]
 
 _SIGKILL = 9
 #: /proc/PID/stat counts start times in ticks of 10 ms (USER_HZ, the same on every ABI).
@@ -32,6 +33,7 @@ class Life:
 
     :ivar time_ns: when it was started, CLOCK_BOOTTIME.
     :ivar start_ticks: /proc/PID/stat field 22: with the pid, its identity.
+    :ivar adj: oom_score_adj that it began with.
     """
 
     time_ns: int
@@ -67,6 +69,24 @@ class Death:
         return self.signal == _SIGKILL and not self.asked
 
 
+class Possible(Protocol):
+    """What a process may have been at a moment, where that changes while it lives."""
+
+    def adjs(self, life: Life, from_ns: int, until_ns: int) -> set[int]:
+        """Every oom_score_adj that it may have had within that time."""
+
+    def uids(self, life: Life, at_ns: int) -> set[int]:
+        """Every uid that it may have had then."""
+
+
+class _Unchanging:
+    def adjs(self, life: Life, from_ns: int, until_ns: int) -> set[int]:  # noqa: ARG002
+        return {life.adj}
+
+    def uids(self, life: Life, at_ns: int) -> set[int]:  # noqa: ARG002
+        return {life.uid}
+
+
 def order_violations(lives: Iterable[Life], deaths: Sequence[Death]) -> list[str]:
     """Each kill of a process while one with a higher oom_score_adj lived, as one line.
 
@@ -95,14 +115,21 @@ def order_violations(lives: Iterable[Life], deaths: Sequence[Death]) -> list[str
     return found
 
 
-def disagreements(deaths: Sequence[Death], reports: Sequence[KillReport]) -> list[str]:
+def disagreements(
+    deaths: Sequence[Death],
+    reports: Sequence[KillReport],
+    possible: Possible | None = None,
+) -> list[str]:
     """Everything in which the kill reports and the record of deaths differ, as lines.
+
+    :param possible: what the victims may have been; None: always what they began as.
 
     A death by SIGKILL without a report, a report without such a death, two reports of
     one death, another uid or adj, and times that cannot be (a decision after the exit
     or after memory came back, an exit long after the parent has heard of it).
     """
     found = []
+    possible = _Unchanging() if possible is None else possible
     reported: dict[tuple[int, int], KillReport] = {}
     for report in reports:
         victim = report.victim
@@ -117,7 +144,7 @@ def disagreements(deaths: Sequence[Death], reports: Sequence[KillReport]) -> lis
         if matching is None:
             found.append(f"{_who(death.life)} died by SIGKILL and no report says so")
         else:
-            found += _differences(death, matching)
+            found += _differences(death, matching, possible)
     found += [
         f"pid {report.victim.pid} ({report.victim.name}) is reported and did not die "
         "by SIGKILL in the population"
@@ -130,12 +157,14 @@ def _who(life: Life) -> str:
     return f"{life.name} (pid {life.pid}, adj {life.adj})"
 
 
-def _differences(death: Death, report: KillReport) -> list[str]:
+def _differences(death: Death, report: KillReport, possible: Possible) -> list[str]:
     life, victim, times = death.life, report.victim, report.times
     found = []
-    if victim.uid != life.uid:
+    # Victims are read between the sample and the decision.
+    chosen = (report.before.time_ns, times.decided_ns)
+    if victim.uid not in possible.uids(life, times.decided_ns):
         found.append(f"{_who(life)} has uid {life.uid}, reported {victim.uid}")
-    if victim.oom_score_adj != life.adj:
+    if victim.oom_score_adj not in possible.adjs(life, *chosen):
         found.append(f"{_who(life)} is reported with adj {victim.oom_score_adj}")
     if report.dry_run or not times.HasField("signalled_ns"):
         found.append(f"{_who(life)} died, and its report says that no signal was sent")
