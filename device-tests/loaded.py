@@ -29,11 +29,21 @@ from lmk.device.root import Root, find_root
 from lmk.policy import Policy, load
 from lmk.policy.layout import UID_RANGES, PolicyStruct
 
-__all__ = ["FIRST_UID", "LAST_UID", "Loaded", "Victim", "calm_policy", "loaded", "urgent_policy"]
+__all__ = [
+    "FIRST_UID",
+    "FOLDER",
+    "LAST_UID",
+    "PATIENCE",
+    "Loaded",
+    "Victim",
+    "calm_policy",
+    "loaded",
+    "urgent_policy",
+]
 
 #: The processes of these tests; nobody else may die.
 FIRST_UID, LAST_UID = 19_700, 19_749
-_FOLDER = "/data/local/tmp/lmk-handlers-test"
+FOLDER = "/data/local/tmp/lmk-handlers-test"
 _PINS = "/sys/fs/bpf/lmk-test"
 #: How long anything may take in an emulated guest on a busy machine.
 PATIENCE = timedelta(seconds=60)
@@ -150,28 +160,28 @@ class Loaded:
 
     def loader(self, arguments: str) -> str:
         """What `lmk-loader ARGUMENTS` prints; it must succeed."""
-        result = self.root.run(f"{_FOLDER}/lmk-loader {arguments} --pin-dir {_PINS}")
+        result = self.root.run(f"{FOLDER}/lmk-loader {arguments} --pin-dir {_PINS}")
         assert result.exit_code == 0, f"{arguments}: {result.error_text}"
         return result.text
 
     def load(self, policy: Policy) -> dict[str, Any]:
         """Load, attach, start; the loader's report."""
-        self.root.run(f"{_FOLDER}/lmk-loader unload --pin-dir {_PINS}")
+        self.root.run(f"{FOLDER}/lmk-loader unload --pin-dir {_PINS}")
         self._write_policy(policy)
         answer: dict[str, Any] = json.loads(
-            self.loader(f"load --object {_FOLDER}/lmk.bpf.o --policy {_FOLDER}/policy")
+            self.loader(f"load --object {FOLDER}/lmk.bpf.o --policy {FOLDER}/policy")
         )
         return answer
 
     def try_load(self, policy: Policy, *, damaged: bool = False) -> int:
         """The exit code of `lmk-loader load`."""
         self._write_policy(policy)
-        source = f"{_FOLDER}/lmk.bpf.o"
+        source = f"{FOLDER}/lmk.bpf.o"
         if damaged:
-            self.root.run(f"head -c 20000 {source} >{_FOLDER}/damaged.o")
-            source = f"{_FOLDER}/damaged.o"
-        command = f"load --object {source} --policy {_FOLDER}/policy --pin-dir {_PINS}"
-        return self.root.run(f"{_FOLDER}/lmk-loader {command}").exit_code
+            self.root.run(f"head -c 20000 {source} >{FOLDER}/damaged.o")
+            source = f"{FOLDER}/damaged.o"
+        command = f"load --object {source} --policy {FOLDER}/policy --pin-dir {_PINS}"
+        return self.root.run(f"{FOLDER}/lmk-loader {command}").exit_code
 
     def remove_pins(self, *kinds: str) -> None:
         """Leave the handlers half there, as after a crash."""
@@ -181,10 +191,10 @@ class Loaded:
     def set_policy(self, policy: Policy) -> None:
         """Replace the policy of the running handlers."""
         self._write_policy(policy)
-        self.loader(f"policy {_FOLDER}/policy")
+        self.loader(f"policy {FOLDER}/policy")
 
     def _write_policy(self, policy: Policy) -> None:
-        self.root.device.push(raw(policy), f"{_FOLDER}/policy")
+        self.root.device.push(raw(policy), f"{FOLDER}/policy")
 
     def call(self, operation: str, arguments: str = "") -> dict[str, Any]:
         """Ask the SYSCALL program; its ``struct lmk_call``."""
@@ -254,8 +264,8 @@ class Loaded:
     ) -> Victim:
         """Start a process of victims.c; it has said `until` when this returns (unless it grows)."""
         self._outputs += 1
-        output = f"{_FOLDER}/output-{self._outputs}"
-        command = f"exec {_FOLDER}/victims {mode} {uid} {adj} {mb} {more}"
+        output = f"{FOLDER}/output-{self._outputs}"
+        command = f"exec {FOLDER}/victims {mode} {uid} {adj} {mb} {more}"
         if cgroup:
             command = f"echo $$ >{cgroup}/cgroup.procs; {command}"
         self.root.run(f"setsid sh -c {shlex.quote(command)} </dev/null >{output} 2>&1 & echo")
@@ -268,8 +278,8 @@ class Loaded:
     def start_namespace(self, *, adj: int) -> int:
         """The pid, as the device sees it, of the init of a PID namespace."""
         self._outputs += 1
-        output = f"{_FOLDER}/output-{self._outputs}"
-        command = f"{_FOLDER}/victims namespace {FIRST_UID} {adj} 8"
+        output = f"{FOLDER}/output-{self._outputs}"
+        command = f"{FOLDER}/victims namespace {FIRST_UID} {adj} 8"
         self.root.run(f"setsid {command} </dev/null >{output} 2>&1 & echo")
         said = self.said(output, "ready")
         assert said["ready"] == "1"
@@ -280,8 +290,8 @@ class Loaded:
         until = time.monotonic() + PATIENCE.total_seconds()
         while True:
             self._outputs += 1
-            output = f"{_FOLDER}/output-{self._outputs}"
-            command = f"{_FOLDER}/victims hold {FIRST_UID} {adj} 8"
+            output = f"{FOLDER}/output-{self._outputs}"
+            command = f"{FOLDER}/victims hold {FIRST_UID} {adj} 8"
             self.root.run(
                 f"echo {pid - 1} >/proc/sys/kernel/ns_last_pid;"
                 f" {command} </dev/null >{output} 2>&1 & echo"
@@ -314,13 +324,13 @@ class Loaded:
 
     def race(self, threads: int) -> dict[str, int]:
         """Run one decision on `threads` threads at once; how many ended in what."""
-        text = self.root.run(f"{_FOLDER}/victims race {_PINS}/programs/lmk_call {threads}").text
+        text = self.root.run(f"{FOLDER}/victims race {_PINS}/programs/lmk_call {threads}").text
         names = list(self.counters()["outcome"])
         return dict(zip(names, map(int, text.split()), strict=True))
 
     def trap(self, operation: int, pid: int = 0) -> tuple[int, str, int]:
         """Run `lmk_trap`: result, outcome and victim; not while another CPU has the claim."""
-        program = f"{_FOLDER}/victims trap {_PINS}/programs/lmk_trap {operation} {pid}"
+        program = f"{FOLDER}/victims trap {_PINS}/programs/lmk_trap {operation} {pid}"
         result, outcome, victim = map(int, self.root.run(program).text.split())
         return result, list(self.counters()["outcome"])[outcome], victim
 
@@ -353,11 +363,11 @@ def loaded(device: Device, *, traps: bool = False) -> Iterator[Loaded]:
     for name in ("lmk-loader", "lmk.bpf.o"):
         entry = bundle.file(abi, name)
         content = _traps() if traps and name == "lmk.bpf.o" else entry.content
-        device.push(content, f"{_FOLDER}/{name}", mode=0o755)
-    device.push(_victims(abi), f"{_FOLDER}/victims", mode=0o755)
+        device.push(content, f"{FOLDER}/{name}", mode=0o755)
+    device.push(_victims(abi), f"{FOLDER}/victims", mode=0o755)
     handlers = Loaded(root)
     try:
         yield handlers
     finally:
-        root.run(f"killall -9 victims 2>/dev/null; {_FOLDER}/lmk-loader unload --pin-dir {_PINS}")
-        root.run(f"rm -rf {_FOLDER}")
+        root.run(f"killall -9 victims 2>/dev/null; {FOLDER}/lmk-loader unload --pin-dir {_PINS}")
+        root.run(f"rm -rf {FOLDER}")

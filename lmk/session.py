@@ -136,13 +136,17 @@ class Session:
                 if record.HasField("kill"):
                     yield record.kill
 
-    def status(self, *, candidates: bool = False) -> Status:
+    def status(self, *, candidates: bool = False, count_costs: bool = False) -> Status:
         """Hello, policy, signals, counters, costs, lease.
 
         :param candidates: also who would die next (a walk over all processes).
+        :param count_costs: have the kernel count what each program costs, until nobody has asked
+            for it for 10 s.
         :raises lmk.errors.TransientError: the device or its agent is away.
         """
-        wanted = ControlRequest(get_status=GetStatus(with_candidates=candidates))
+        wanted = ControlRequest(
+            get_status=GetStatus(with_candidates=candidates, count_costs=count_costs)
+        )
         return self._request(wanted).status
 
     def set_policy(self, policy: Policy | str | Path) -> None:

@@ -21,6 +21,7 @@
 #include "names.h"
 #include "process.h"
 #include "protect.h"
+#include "status.h"
 #include "stream.h"
 
 /* For what was said last to reach those who follow. */
@@ -149,6 +150,7 @@ static __u64 keep_time(struct agent *agent)
 		agent->next_beat_ns = now_ns + HEARTBEAT_NS;
 	}
 	next_ns = earlier(next_ns, agent->next_beat_ns);
+	next_ns = earlier(next_ns, status_expire_costs(agent, now_ns));
 	if (agent->decider) {
 		if (now_ns >= agent->next_names_ns) {
 			names_refresh();

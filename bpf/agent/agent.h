@@ -35,6 +35,8 @@ struct agent {
 	struct client *clients; /* CLIENTS_MAX of them */
 	__u64 next_beat_ns;
 	__u64 next_names_ns;
+	__u64 costs_until_ns; /* not 0: costs_fd has the kernel count them until then */
+	int costs_fd;
 	__u32 give_back; /* enum give_back_reason; not 0: leave the loop */
 	bool spooled;	 /* since the followers were served last */
 	/* CLIENT_REFUSED records: at most REFUSED_BURST in REFUSED_WINDOW_NS. */
@@ -56,7 +58,7 @@ void agent_watch_guardian(struct agent *agent);
 /* Finds anew who must never die. */
 void agent_refresh_protected(struct agent *agent);
 
-/* Spools the kills that are done, and frees their slots. */
+/* Spools the kills that are done, ours and others', and frees their slots. */
 void agent_report_kills(struct agent *agent);
 
 /* Spools a Lifecycle record; `peer` may be NULL. */

@@ -199,6 +199,13 @@ int bpf_stop(void)
 	return error ? error : call.result;
 }
 
+int bpf_count_costs(void)
+{
+	union bpf_attr attr = {.enable_stats = {.type = BPF_STATS_RUN_TIME}};
+
+	return bpf(BPF_ENABLE_STATS, &attr);
+}
+
 unsigned int bpf_program_costs(struct program_cost *costs, unsigned int max)
 {
 	unsigned int count = 0;

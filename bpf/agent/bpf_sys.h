@@ -51,6 +51,12 @@ int bpf_run(int program, struct lmk_call *call);
 /* Costs of pinned programs. Returns how many, at most `max`. */
 unsigned int bpf_program_costs(struct program_cost *costs, unsigned int max);
 
+/*
+ * Has the kernel count runs and run time of programs for as long as the descriptor that this
+ * returns is open. Or -errno.
+ */
+int bpf_count_costs(void);
+
 /* Has the handlers decide and report, but not kill. 0 or -errno. */
 int bpf_dry_run(void);
 /* No tick and no decision after this. 0 or -errno. */

@@ -144,6 +144,8 @@ void control_request(struct agent *agent, struct client *client, const __u8 *byt
 	switch (request.which_body) {
 	case lmk_v1_ControlRequest_get_status_tag:
 		reply.which_body = lmk_v1_ControlReply_status_tag;
+		if (request.body.get_status.count_costs && agent->decider)
+			status_count_costs(agent);
 		status_fill(agent, &reply.body.status, request.body.get_status.with_candidates);
 		break;
 	case lmk_v1_ControlRequest_set_policy_tag:

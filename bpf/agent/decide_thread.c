@@ -65,6 +65,13 @@ static bool take_event(const void *data, size_t size, void *context)
 		if (size >= sizeof(struct lmk_end_event))
 			follow_end(&self->follower, data);
 		break;
+	case LMK_EVENT_OTHER:
+		if (size < sizeof(struct lmk_other_event))
+			break;
+		if (!others_take(self->follower.shared, data))
+			return false;
+		tell_main(self);
+		break;
 	case LMK_EVENT_PRESSURE:
 		if (size < sizeof(struct lmk_pressure_event))
 			break;

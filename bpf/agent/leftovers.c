@@ -65,6 +65,29 @@ static int spool_kills(struct shared *shared)
 	return 0;
 }
 
+static int spool_others(struct shared *shared)
+{
+	__u8 payload[lmk_v1_Record_size];
+	struct other *first;
+	int error = open_spool(shared);
+
+	if (error)
+		return error;
+	while ((first = others_first(shared))) {
+		spool_append(&spool, payload,
+			     record_other(payload, spool.run, spool.next_seq, first));
+		others_spooled(shared, first);
+	}
+	return 0;
+}
+
+static int spool_all(struct shared *shared)
+{
+	int error = spool_kills(shared);
+
+	return error ? error : spool_others(shared);
+}
+
 static void done(void *context)
 {
 	struct shared *shared = context;
@@ -80,6 +103,8 @@ static bool take_event(const void *data, size_t size, void *context)
 		return true;
 	if (head->type == LMK_EVENT_KILL && size >= sizeof(struct lmk_kill_event))
 		return follow_kill(context, data);
+	if (head->type == LMK_EVENT_OTHER && size >= sizeof(struct lmk_other_event))
+		return others_take(((struct follower *)context)->shared, data);
 	if (head->type != LMK_EVENT_PRESSURE && size >= sizeof(struct lmk_end_event))
 		follow_end(context, data);
 	return true;
@@ -94,7 +119,7 @@ static void take_ring(struct follower *follower, struct ring *ring)
 		all_taken = ring_consume(ring, take_event, follower);
 		follow_due(follower, boottime_ns());
 		follow_stop(follower);
-	} while (!all_taken && !spool_kills(follower->shared));
+	} while (!all_taken && !spool_all(follower->shared));
 }
 
 void leftovers_take(struct shared *shared)
@@ -134,7 +159,7 @@ int leftovers_spool(struct shared *shared, lmk_v1_Lifecycle_Kind kind, const cha
 {
 	const __u64 *lost = shared->leftovers_found ? &shared->leftover_ring_lost : NULL;
 	__u8 payload[lmk_v1_Record_size];
-	int error = spool_kills(shared);
+	int error = spool_all(shared);
 
 	if (error)
 		return error;

@@ -66,7 +66,9 @@ static bool timing_ok(const struct check *check, const lmk_v1_Timing *timing)
 		      timing->poll_short_ms, 1, 10000) &&
 	       within(check, "timing.poll_long_ms", timing->has_poll_long_ms, timing->poll_long_ms,
 		      timing->poll_short_ms, 10000) &&
-	       within(check, "timing.early_out", timing->has_early_out, timing->early_out, 0, 1);
+	       within(check, "timing.early_out", timing->has_early_out, timing->early_out, 0, 1) &&
+	       within(check, "timing.shadow_timeout_ms", timing->has_shadow_timeout_ms,
+		      timing->shadow_timeout_ms, 0, 3600000);
 }
 
 static bool stall_ok(const struct check *check, const lmk_v1_Stall *stall)

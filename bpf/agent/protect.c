@@ -45,6 +45,17 @@ static const char *const executables[] = {
 	"/system/bin/lmkd",
 };
 
+/* The lmkd that runs; 0: none was found. */
+static struct {
+	pid_t pid;
+	__u64 start_ticks;
+} lmkd;
+
+bool protect_is_lmkd(pid_t pid, __u64 start_ticks)
+{
+	return pid && pid == lmkd.pid && start_ticks == lmkd.start_ticks;
+}
+
 static int examine(pid_t pid, void *context)
 {
 	struct search *search = context;
@@ -118,7 +129,12 @@ int protect_refresh(const struct pins *pins, int agent_pid, int guardian_pid, in
 
 	process_each(examine, &search);
 	*complete = false;
+	lmkd.pid = 0;
 	for (unsigned int i = 0; i < search.count; i++) {
+		if (!search.daemons[i].adbd) {
+			lmkd.pid = search.daemons[i].pid;
+			lmkd.start_ticks = search.daemons[i].start_ticks;
+		}
 		error = allow(pins, search.daemons[i].pid, search.daemons[i].start_ticks);
 		if (error)
 			return error;

@@ -9,6 +9,7 @@
 
 #include <linux/types.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "bpf_sys.h"
 
@@ -19,5 +20,8 @@
  */
 int protect_refresh(const struct pins *pins, int agent_pid, int guardian_pid, int epoll_fd,
 		    bool *complete);
+
+/* Is it the lmkd that was found last? */
+bool protect_is_lmkd(pid_t pid, __u64 start_ticks);
 
 #endif

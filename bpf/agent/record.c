@@ -264,6 +264,32 @@ size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill)
 	return encode(out);
 }
 
+size_t record_other(__u8 *out, __u32 run, __u64 seq, const struct other *other)
+{
+	const struct lmk_other_event *event = &other->event;
+	lmk_v1_OtherKill *report = &message.body.other_kill;
+	char comm[LMK_COMM + 1];
+
+	begin(run, seq, lmk_v1_Record_other_kill_tag);
+	report->has_victim = true;
+	record_process(&report->victim, &event->victim, other->victim_name);
+	/* Who died for something else was not worth a second walk over its threads. */
+	report->victim.has_minor_faults = report->victim.has_major_faults = false;
+	report->cause = (lmk_v1_OtherKill_Cause)event->cause;
+	report->exited_ns = event->head.time_ns;
+	report->has_signalled_ns = event->signalled_ns != 0;
+	report->signalled_ns = event->signalled_ns;
+	report->has_sender = event->sender_pid != 0;
+	report->sender.pid = event->sender_pid;
+	report->sender.uid = event->sender_uid;
+	memcpy(comm, event->sender_comm, LMK_COMM);
+	comm[LMK_COMM] = 0;
+	copy_text(report->sender.comm, sizeof(report->sender.comm), comm);
+	copy_text(report->sender.name, sizeof(report->sender.name),
+		  other->sender_name[0] ? other->sender_name : comm);
+	return encode(out);
+}
+
 size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
 			const struct record_peer *peer, const __u64 *ring_lost, const char *text)
 {

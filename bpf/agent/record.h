@@ -8,6 +8,7 @@
 
 #include "kill.h"
 #include "lmk/v1/record.pb.h"
+#include "others.h"
 
 #define RECORD_PROTOCOL_VERSION 1
 /* Bytes that hold any record with its tag and length. */
@@ -21,6 +22,7 @@ struct record_peer {
 
 /* Each returns the bytes of the payload written to `out` (of lmk_v1_Record_size); 0: a bug. */
 size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill);
+size_t record_other(__u8 *out, __u32 run, __u64 seq, const struct other *other);
 /* `peer` and `ring_lost` may be NULL; `text` is cut to what the message holds. */
 size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
 			const struct record_peer *peer, const __u64 *ring_lost, const char *text);

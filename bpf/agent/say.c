@@ -115,7 +115,19 @@ void agent_hello(struct agent *agent, lmk_v1_Hello *hello)
 	hello->carrier = (lmk_v1_Carrier)shared->carrier;
 }
 
-void agent_report_kills(struct agent *agent)
+static void report_others(struct agent *agent)
+{
+	__u8 payload[lmk_v1_Record_size];
+	struct other *first;
+
+	while ((first = others_first(agent->shared))) {
+		spool(agent, payload,
+		      record_other(payload, agent->spool.run, agent->spool.next_seq, first));
+		others_spooled(agent->shared, first);
+	}
+}
+
+static void report_own(struct agent *agent)
 {
 	struct shared *shared = agent->shared;
 	__u8 payload[lmk_v1_Record_size];
@@ -144,4 +156,10 @@ void agent_report_kills(struct agent *agent)
 				   process_ticks(first->event.candidates[i].start_ns));
 		atomic_store_explicit(&first->state, KILL_FREE, memory_order_release);
 	}
+}
+
+void agent_report_kills(struct agent *agent)
+{
+	report_own(agent);
+	report_others(agent);
 }

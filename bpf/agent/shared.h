@@ -11,6 +11,7 @@
 
 #include "kill.h"
 #include "lmk/v1/policy.pb.h"
+#include "others.h"
 
 /* Descriptors that guardian and agent inherit from each other across execve(2). */
 enum inherited_fd {
@@ -29,7 +30,7 @@ enum give_back_reason {
 	GIVE_BACK_AGENT_LOST = 3,
 };
 
-#define SHARED_EDITION 2
+#define SHARED_EDITION 3
 
 struct shared {
 	__u32 edition;
@@ -61,6 +62,11 @@ struct shared {
 	__u32 leftover_kills;
 	__u64 leftover_ring_lost;
 	struct kill kills[KILL_SLOTS];
+	/* Newest kill by others that is in the spool. */
+	_Atomic __u64 last_other_ns;
+	_Atomic __s32 last_other_pid;
+	__u32 pad;
+	struct other others[OTHER_SLOTS];
 };
 
 /* The memfd under FD_SHARED, all zero but edition and bytes. NULL with errno on failure. */

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "status.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "decide_thread.h"
+#include "exit_code.h"
 #include "lease.h"
 #include "names.h"
 #include "record.h"
@@ -18,10 +21,29 @@ static const char *const outcomes[LMK_OUT_MAX] = {
 	"refused", "retried", "stale",	 "timeout", "error",   "budget",
 };
 
+/* Status calls while another CPU decides (tens of microseconds each). */
+#define STATUS_TRIES 50
+
 /* In the order of enum lmk_refusal. */
 static const char *const refusals[LMK_REFUSE_MAX] = {
 	"none", "init",	 "kernel_thread", "adj_never",	 "protected",
 	"uid",	"dying", "no_mm",	  "below_floor", "shares_memory",
+};
+
+/* By enum lmk_verdict_slot. */
+static const char *const verdicts[LMK_VERDICT_MAX] = {
+	[LMK_REASON_PRESSURE_AFTER_KILL] = "pressure_after_kill",
+	[LMK_REASON_NOT_RESPONDING] = "not_responding",
+	[LMK_REASON_LOW_SWAP_AND_THRASHING] = "low_swap_and_thrashing",
+	[LMK_REASON_LOW_MEM_AND_SWAP] = "low_mem_and_swap",
+	[LMK_REASON_LOW_MEM_AND_THRASHING] = "low_mem_and_thrashing",
+	[LMK_REASON_DIRECT_RECL_AND_THRASHING] = "direct_recl_and_thrashing",
+	[LMK_REASON_LOW_MEM_AND_SWAP_UTIL] = "low_mem_and_swap_util",
+	[LMK_REASON_LOW_FILECACHE_AFTER_THRASHING] = "low_filecache_after_thrashing",
+	[LMK_REASON_LOW_MEM] = "low_mem",
+	[LMK_REASON_DIRECT_RECL_STUCK] = "direct_recl_stuck",
+	[LMK_VERDICT_PARTIAL_STALL] = "partial_stall",
+	[LMK_VERDICT_VENDOR] = "vendor",
 };
 
 const char *status_outcome(__u32 outcome)
@@ -50,6 +72,8 @@ static void add_counters(struct agent *agent, lmk_v1_Status *status)
 			add(status, "outcome", outcomes[i], counters.outcome[i]);
 		for (int i = 1; i < LMK_REFUSE_MAX; i++)
 			add(status, "refused", refusals[i], counters.refusal[i]);
+		for (int i = 1; i < LMK_VERDICT_MAX; i++)
+			add(status, "verdict", verdicts[i], counters.verdict[i]);
 		add(status, "", "decisions", counters.decisions);
 		add(status, "", "ticks", counters.ticks);
 		add(status, "", "tick_ns", counters.tick_ns);
@@ -58,6 +82,7 @@ static void add_counters(struct agent *agent, lmk_v1_Status *status)
 		add(status, "", "carrier_failed", counters.carrier_failed);
 		add(status, "", "exits_seen", counters.exits_seen);
 		add(status, "", "mm_exits_seen", counters.mm_exits_seen);
+		add(status, "", "other_kills", counters.other_kills);
 		add(status, "agent", "decisions", decider_decisions(agent->decider));
 	}
 	add(status, "lost", "ring", agent_ring_lost(agent));
@@ -80,12 +105,25 @@ static void add_programs(lmk_v1_Status *status)
 	}
 }
 
+/* False: they could not be asked, or another CPU is deciding and goes on doing so. */
+static bool ask_handlers(const struct agent *agent, struct lmk_call *call, bool with_candidates)
+{
+	for (int i = 0; i < STATUS_TRIES; i++) {
+		*call = (struct lmk_call){.op = LMK_OP_STATUS, .with_candidates = with_candidates};
+		swap_fill(call);
+		if (bpf_run(agent->pins.call, call))
+			return false;
+		if (call->result != -EBUSY)
+			return !call->result;
+	}
+	return false;
+}
+
 static void add_handlers(struct agent *agent, lmk_v1_Status *status, bool with_candidates)
 {
-	struct lmk_call call = {.op = LMK_OP_STATUS, .with_candidates = with_candidates};
+	struct lmk_call call;
 
-	swap_fill(&call);
-	if (!bpf_run(agent->pins.call, &call) && !call.result) {
+	if (ask_handlers(agent, &call, with_candidates)) {
 		status->has_sample = true;
 		record_sample(&status->sample, &call.sample);
 		status->signals_count =
@@ -105,6 +143,27 @@ static void add_handlers(struct agent *agent, lmk_v1_Status *status, bool with_c
 		}
 	}
 	add_programs(status);
+}
+
+void status_count_costs(struct agent *agent)
+{
+	if (!agent->costs_until_ns) {
+		agent->costs_fd = bpf_count_costs();
+		if (agent->costs_fd < 0) {
+			log_line("costs are not counted: %s", strerror(-agent->costs_fd));
+			return;
+		}
+	}
+	agent->costs_until_ns = boottime_ns() + COSTS_NS;
+}
+
+__u64 status_expire_costs(struct agent *agent, __u64 now_ns)
+{
+	if (agent->costs_until_ns && now_ns >= agent->costs_until_ns) {
+		close(agent->costs_fd);
+		agent->costs_until_ns = 0;
+	}
+	return agent->costs_until_ns;
 }
 
 void status_fill(struct agent *agent, lmk_v1_Status *status, bool with_candidates)

@@ -135,7 +135,7 @@ static __always_inline int status(struct lmk_call *call)
 		if (!call->result && call->with_candidates) {
 			/* Calm: those who could die for some reason of a policy without overrides.
 			 */
-			choose(run.event.verdict.reason ? run.event.verdict.floor : 0);
+			find_candidates(run.event.verdict.reason ? run.event.verdict.floor : 0);
 			fill_candidates(0);
 			call->n_candidates = run.event.n_candidates;
 			__builtin_memcpy(call->candidates, run.event.candidates,
@@ -217,7 +217,7 @@ static __always_inline int self_test(struct lmk_call *call)
 	if (token) {
 		call->result = sense_and_judge(true);
 		if (!call->result) {
-			choose(0);
+			find_candidates(0);
 			task = bpf_task_from_pid(call->pid);
 			call->result = -ESRCH;
 			if (task) {

@@ -45,8 +45,9 @@ static __always_inline void drop_claim(__u64 token)
 static __always_inline void note_pressure(const struct lmk_policy *policy,
 					  const struct lmk_sample *sample, __u32 reason, __u32 gate)
 {
-	__u32 under = gate == LMK_GATE_WAIT || gate == LMK_GATE_RETRY ||
-		      lmk_is_pressed(policy, sample, &state.history, reason);
+	bool dying = gate == LMK_GATE_RETRY ||
+		     (gate == LMK_GATE_WAIT && !kill_notes[state.gate & (KILLS - 1)].dry_run);
+	__u32 under = dying || lmk_is_pressed(policy, sample, &state.history, reason);
 	struct lmk_pressure_event event = {};
 
 	state.interval_ms = lmk_interval_ms(policy, sample, under);
@@ -290,6 +291,7 @@ static __always_inline void finish_report(__u32 carrier)
 	event->head.type = LMK_EVENT_KILL;
 	event->head.size = sizeof(*event);
 	event->head.time_ns = bpf_ktime_get_boot_ns();
+	count_verdict(event->verdict.reason);
 }
 
 /* The best that can be killed. enum lmk_outcome; each candidate passed over is counted. */

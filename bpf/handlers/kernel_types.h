@@ -123,6 +123,7 @@ struct task_struct {
 	unsigned int flags;
 	struct mm_struct *mm;
 	int exit_state;
+	int exit_code;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
@@ -133,6 +134,21 @@ struct task_struct {
 	char comm[16];
 	struct signal_struct *signal;
 	struct css_set *cgroups;
+};
+
+/* signals */
+
+struct kernel_siginfo {
+	struct {
+		int si_signo;
+		int si_errno;
+		int si_code;
+	};
+};
+
+/* What the tracepoint records; here only to know which arguments it has. */
+struct trace_event_raw_mark_victim {
+	unsigned int uid;
 };
 
 /* zone and node */

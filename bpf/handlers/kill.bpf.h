@@ -87,14 +87,6 @@ __noinline int victim_state(__u64 id)
 	return found;
 }
 
-#define DRY_RUN_GATE_NS (100 * LMK_MS)
-
-static __always_inline __u64 dry_run_gate_ns(const struct lmk_policy *policy)
-{
-	return policy->timing_kill_timeout_ms ? policy->timing_kill_timeout_ms * LMK_MS
-					      : DRY_RUN_GATE_NS;
-}
-
 /*
  * enum lmk_gate. Where the victim is gone altogether its memory is back, even if the event
  * that says so was missed.
@@ -108,18 +100,13 @@ __noinline int gate_now(__u64 now)
 
 	if (!id || !policy)
 		return LMK_GATE_OPEN;
-	at = id & (KILLS - 1);
-	dry = kill_notes[at].dry_run;
+	dry = kill_notes[id & (KILLS - 1)].dry_run;
+	at = (__u32)victim_state(id);
 	if (dry) {
-		/*
-		 * Nobody ends in a dry run: the next verdict comes after the time of a kill, or
-		 * as soon as it is no dry run any more.
-		 */
-		gate = LMK_GATE_TIMEOUT;
-		if (policy->dry_run && now - kill->signalled_ns < dry_run_gate_ns(policy))
-			gate = LMK_GATE_WAIT;
+		gate = at == VICTIM_GONE
+			       ? LMK_GATE_OPEN
+			       : lmk_shadow_gate_of(policy, kill, now, at, state.pressed_ns);
 	} else {
-		at = (__u32)victim_state(id);
 		if (at == VICTIM_GONE) {
 			if (memory_is_back(kill, now))
 				emit_end(id, LMK_EVENT_MEMORY_BACK, 0);
@@ -245,8 +232,10 @@ __noinline int strike(__u32 dry_run)
 	run.event.sharers = run.sharers;
 	run.event.signalled_ns = 0;
 	run.event.kill_result = 0;
-	if (dry_run)
+	if (dry_run) {
+		state.pressed_ns = now;
 		return LMK_OUT_DRY_RUN;
+	}
 	result = send_signal(victim->tid, victim->pid, victim->start_ns, SIGKILL);
 	now = bpf_ktime_get_boot_ns();
 	run.event.kill_result = result;

@@ -12,6 +12,7 @@
  *   kill           gate and kill call
  *   decision       one run of it all, under the claim
  *   follow         exit and memory back
+ *   others         kills that are not ours
  *   reclaim        tracepoints in the allocating task
  *   carry          work queue and task work
  *   level_timer    the timer
@@ -22,6 +23,7 @@
 #include "adj.bpf.h"
 #include "calls.bpf.h"
 #include "follow.bpf.h"
+#include "others.bpf.h"
 #include "reclaim.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -62,9 +62,11 @@ struct {
 } carriers SEC(".maps");
 
 /* A mapped ring counts twice in VmRSS, so it is small: 180 kill events. */
+#define EVENTS_BYTES (256 * 1024)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
+	__uint(max_entries, EVENTS_BYTES);
 } events SEC(".maps");
 
 /*
@@ -210,6 +212,19 @@ static __always_inline void count_outcome(__u32 outcome)
 
 	if (all && outcome < LMK_OUT_MAX)
 		count(&all->outcome[outcome]);
+}
+
+static __always_inline void count_verdict(__u32 reason)
+{
+	struct lmk_counters *all = current_counters();
+	__u32 slot = reason;
+
+	if (reason >= LMK_REASON_VENDOR)
+		slot = LMK_VERDICT_VENDOR;
+	else if (reason == LMK_REASON_PARTIAL_STALL)
+		slot = LMK_VERDICT_PARTIAL_STALL;
+	if (all && slot < LMK_VERDICT_MAX)
+		count(&all->verdict[slot]);
 }
 
 /* An event that does not fit is counted: the agent reports it as lost. */

@@ -204,6 +204,10 @@ int lmk_show_counters(const char *pin_dir)
 	for (int i = 1; i < LMK_REFUSE_MAX; i++)
 		number(refusals[i], all.refusal[i]);
 	json_close('}');
+	json_open("verdict", '[');
+	for (int i = 0; i < LMK_VERDICT_MAX; i++)
+		number(NULL, all.verdict[i]);
+	json_close(']');
 	number("ticks", all.ticks);
 	number("tick_ns", all.tick_ns);
 	number("deferred", all.deferred);
@@ -213,6 +217,7 @@ int lmk_show_counters(const char *pin_dir)
 	number("carrier_failed", all.carrier_failed);
 	number("exits_seen", all.exits_seen);
 	number("mm_exits_seen", all.mm_exits_seen);
+	number("other_kills", all.other_kills);
 	json_close('}');
 	json_end();
 	return EXIT_OK;
@@ -247,21 +252,36 @@ static void write_end(const struct lmk_end_event *event)
 	write_sample(&event->sample);
 }
 
+static void write_other(const struct lmk_other_event *event)
+{
+	char comm[LMK_COMM + 1] = "";
+
+	memcpy(comm, event->sender_comm, LMK_COMM);
+	number("signalled_ns", event->signalled_ns);
+	number("cause", event->cause);
+	json_number("sender_pid", event->sender_pid);
+	number("sender_uid", event->sender_uid);
+	json_string("sender_comm", comm);
+	write_process("victim", &event->victim);
+}
+
 static int write_event(void *context, void *data, size_t size)
 {
-	static const char *const types[] = {"",		"kill", "exited", "memory_back",
-					    "pressure", "retry"};
+	static const char *const types[] = {"",		"kill",	 "exited", "memory_back",
+					    "pressure", "retry", "other"};
 	const struct lmk_event_head *head = data;
 	long *left = context;
 
 	json_open(NULL, '{');
-	json_string("type", head->type <= LMK_EVENT_RETRY ? types[head->type] : NULL);
+	json_string("type", head->type <= LMK_EVENT_OTHER ? types[head->type] : NULL);
 	number("time_ns", head->time_ns);
 	if (head->type == LMK_EVENT_KILL && size >= sizeof(struct lmk_kill_event))
 		write_kill(data);
 	else if (head->type == LMK_EVENT_PRESSURE && size >= sizeof(struct lmk_pressure_event))
 		json_bool("under_pressure",
 			  ((const struct lmk_pressure_event *)data)->under_pressure);
+	else if (head->type == LMK_EVENT_OTHER && size >= sizeof(struct lmk_other_event))
+		write_other(data);
 	else if (size >= sizeof(struct lmk_end_event))
 		write_end(data);
 	json_close('}');

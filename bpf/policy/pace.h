@@ -113,6 +113,32 @@ LMK_INLINE __u32 lmk_gate_of(const struct lmk_policy *policy, const struct lmk_p
 	return LMK_GATE_WAIT;
 }
 
+/* A would-be kill holds up the next verdict until nothing has been amiss for so long. */
+#define LMK_SHADOW_REST_NS 1000000000ULL
+
+/*
+ * The gate after a would-be kill (dry run): nobody signalled the victim, so it closes as if the
+ * kill were under way until somebody else has ended it, memory has recovered by itself, or
+ * shadow_timeout_ms has passed.
+ * `pressed_ns`: the last time that something was amiss.
+ */
+LMK_INLINE __u32 lmk_shadow_gate_of(const struct lmk_policy *policy,
+				    const struct lmk_pending *pending, __u64 now_ns, __u32 victim,
+				    __u64 pressed_ns)
+{
+	__u64 timeout_ns = (__u64)policy->timing_shadow_timeout_ms * 1000000;
+
+	/* From when it is no dry run any more, nothing waits for a kill that was none. */
+	if (!policy->dry_run || !pending->pid || victim == LMK_VICTIM_ENDED)
+		return LMK_GATE_OPEN;
+	if (now_ns > pressed_ns && now_ns - pressed_ns >= LMK_SHADOW_REST_NS)
+		return LMK_GATE_OPEN;
+	if (timeout_ns && now_ns > pending->signalled_ns &&
+	    now_ns - pending->signalled_ns >= timeout_ns)
+		return LMK_GATE_TIMEOUT;
+	return LMK_GATE_WAIT;
+}
+
 /*
  * The budget as credit in time: a kill costs a minute / max_per_minute, a minute's worth can be
  * saved up. Whether there is enough for one more at `now_ns`; a policy without a limit has.

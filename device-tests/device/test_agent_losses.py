@@ -59,6 +59,7 @@ def flood_policy() -> Policy:
     wanted.dry_run = True
     wanted.timing.pressure_interval_ms = 1
     wanted.timing.kill_timeout_ms = wanted.timing.retry_ms = 1
+    wanted.timing.shadow_timeout_ms = 1
     return wanted
 
 

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +58,16 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+        )
+
+    def begin_on(self, terminal: int, *arguments: str) -> subprocess.Popen[bytes]:
+        """On a terminal of its own: Ctrl-C typed there reaches it alone."""
+        return subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *self._start, *arguments],
+            env={**self._environment, "TERM": "xterm"},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
         )
 
 
@@ -99,6 +115,109 @@ def test_status_is_a_page_for_people_and_an_object_for_scripts(command: Command)
     assert 0 < values["lease_left_ms"] <= 600_000
     assert values["sample"]["mem_total_kb"] > 0
     assert {signal["kind"] for signal in values["signals"]} >= {"FREE_KB", "AVAILABLE_KB"}
+
+
+def counters(values: dict[str, Any]) -> dict[str, int]:
+    return {counter["name"]: counter["value"] for counter in values["counters"]}
+
+
+def test_status_names_the_next_to_die_in_order_and_counts_nobody_as_refused(
+    command: Command, device: Device
+) -> None:
+    with (
+        Eater(device, 20, adj=900, uid=19002, name="com.example.later") as later,
+        Eater(device, 12, adj=940, uid=19003, name="com.example.sooner") as sooner,
+    ):
+        for eater in (later, sooner):
+            assert any(state.phase == "grown" for state in eater)
+        first = json.loads(command.run("status", "--json"))
+        names = [process["name"] for process in first["candidates"]]
+        assert names == ["com.example.sooner", "com.example.later"]
+        page = command.run("status")
+        assert page.index("com.example.sooner") < page.index("com.example.later")
+        assert "no limit on kills" in page
+        # Looking passes over all the others, which is no verdict.
+        refused = {
+            name: value for name, value in counters(first).items() if name.startswith("refused.")
+        }
+        last = counters(json.loads(command.run("status", "--json")))
+        assert {name: last[name] for name in refused} == refused
+
+
+def test_verdicts_are_counted_by_reason_and_the_budget_goes_down(
+    command: Command, device: Device, tmp_path: Path
+) -> None:
+    policy = tmp_path / "budget.textpb"
+    policy.write_text(POLICY + "kills { max_per_minute: 1 }\n")
+    command.run("policy", "push", str(policy))
+    before = counters(json.loads(command.run("status", "--json")))
+    a_kill(device)
+    values = json.loads(command.run("status", "--json"))
+    after = counters(values)
+    killed = after["outcome.killed"] - before["outcome.killed"]
+    assert killed == 1
+    verdicts = [name for name in after if name.startswith("verdict.")]
+    assert sum(after[name] - before[name] for name in verdicts) == killed
+    # One kill takes the credit of a whole minute.
+    assert values["budget_left"] == 0
+    assert "0 of 1 kills a minute left" in command.run("status")
+    policy.write_text(POLICY)
+    command.run("policy", "push", str(policy))
+
+
+def test_top_gives_an_object_a_refresh_and_has_the_cost_counted(command: Command) -> None:
+    text = command.run("top", "--json", "--count", "3", "--interval", "200ms")
+    objects = [json.loads(line) for line in text.splitlines()]
+    assert len(objects) == 3
+    assert "cpu_pct" not in objects[0]
+    assert all(one["cpu_pct"] >= 0 for one in objects[1:])
+    times = [one["hello"]["boottime_ns"] for one in objects]
+    assert times == sorted(set(times))
+    # While it asks, the kernel counts: the call that asks is counted itself.
+    calls = [
+        next(program for program in one["programs"] if program["name"] == "lmk_call")
+        for one in objects
+    ]
+    assert calls[2]["runs"] > calls[1].get("runs", 0)
+    assert calls[2]["run_time_ns"] > 0
+
+
+def test_top_is_lines_in_a_pipe_and_a_page_once(command: Command) -> None:
+    lines = command.run("top", "--count", "2", "--interval", "200ms").splitlines()
+    assert lines[0].split()[:3] == ["TIME", "FREE", "AVAIL"]
+    assert len(lines) == 3
+    assert len(set(map(len, lines))) == 1
+    assert "SIGNAL" in command.run("top", "--once")
+    command.run("top", "--interval", "10ms", code=2)
+    command.run("top", "--once", "--count", "2", code=2)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(100, 40), (44, 20)])
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_top_on_a_terminal_ends_with_q_and_with_ctrl_c(
+    command: Command, key: bytes, columns: int, rows: int
+) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = command.begin_on(theirs, "top", "--interval", "200ms")
+    os.close(theirs)
+    shown = b""
+    pressed = False
+    with contextlib.suppress(OSError):  # its end closes the terminal
+        while data := os.read(ours, 65536):
+            shown += data
+            if not pressed and shown.count(b"some stall") >= 3:
+                pressed = True
+                os.write(ours, key)
+    os.close(ours)
+    assert process.wait(60) == 0, shown
+    assert pressed
+    text = shown.decode()
+    assert "Traceback" not in text
+    # What was there before comes back: the alternate screen is left.
+    assert text.index("\x1b[?1049h") < text.rindex("\x1b[?1049l")
+    for word in ("SIGNAL", "NOW", "LIMIT", "available", "lease"):
+        assert word in text
 
 
 def test_doctor_ends_with_0_where_there_is_a_kill_path(command: Command, bundle: Bundle) -> None:

@@ -11,7 +11,18 @@ from types import TracebackType
 from typing import Self
 
 from lmk.errors import TransientError
-from lmk.proto.record_pb2 import Heartbeat, Hello, KillReport, Lifecycle, Lost, Process, Record
+from lmk.proto.record_pb2 import (
+    Heartbeat,
+    Hello,
+    KillReport,
+    KillTimes,
+    Lifecycle,
+    Lost,
+    OtherKill,
+    Process,
+    Reason,
+    Record,
+)
 from lmk.report import Position, SessionOverError, encode_record
 
 BOOT_ID = "5b2e1b8c-3f0a-4f2a-9d52-0f7a4a6f1c11"
@@ -49,6 +60,43 @@ def kill(seq: int, run: int = 1, name: str = "app") -> Record:
         time_ns=1000 + seq,
         kill=KillReport(kill_id=seq, victim=Process(pid=100 + seq, name=name, oom_score_adj=900)),
     )
+
+
+def verdict(
+    seq: int, pid: int, at_ms: int, *, adj: int = 900, name: str = "", start_ns: int = 0
+) -> Record:
+    """A would-be kill of a shadow session."""
+    report = KillReport(
+        kill_id=seq,
+        dry_run=True,
+        victim=Process(
+            pid=pid, name=name or f"app{pid}", oom_score_adj=adj, start_time_ns=start_ns
+        ),
+        times=KillTimes(decided_ns=at_ms * 1_000_000),
+        reason=Reason.REASON_LOW_MEM,
+    )
+    return Record(seq=seq, run=1, time_ns=at_ms * 1_000_000, kill=report)
+
+
+def other_kill(
+    seq: int,
+    pid: int,
+    at_ms: int,
+    *,
+    cause: OtherKill.Cause.ValueType = OtherKill.KERNEL_OOM,
+    adj: int = 900,
+    sender: str = "greedy",
+    name: str = "",
+) -> Record:
+    """A kill that lmk did not make; it took 20 ms."""
+    report = OtherKill(
+        victim=Process(pid=pid, name=name or f"app{pid}", oom_score_adj=adj),
+        cause=cause,
+        sender=OtherKill.Sender(pid=77, uid=2000, name=sender, comm=sender[:15]),
+        signalled_ns=at_ms * 1_000_000,
+        exited_ns=(at_ms + 20) * 1_000_000,
+    )
+    return Record(seq=seq, run=1, time_ns=(at_ms + 21) * 1_000_000, other_kill=report)
 
 
 def lifecycle(seq: int, kind: Lifecycle.Kind.ValueType, run: int = 1) -> Record:

@@ -103,7 +103,7 @@ def test_a_time_without_unit_is_refused_with_an_example() -> None:
     assert b"15m" in lmk("attach", "--lease", "15").stderr
 
 
-@pytest.mark.parametrize("command", ["attach", "status", "stream", "detach", "doctor"])
+@pytest.mark.parametrize("command", ["attach", "status", "top", "stream", "detach", "doctor"])
 def test_a_device_that_is_not_there_is_one_clear_error(command: str, tmp_path: Path) -> None:
     done = lmk(command, "-s", "virtual#nobody", environment={"LMK_CACHE": str(tmp_path)})
     said = assert_one_clear_error(done, ExitCode.USAGE)

@@ -26,6 +26,7 @@ def policy() -> Policy:
     chosen.timing.fill_rate_mb_per_s = 100
     chosen.timing.kill_timeout_ms = 2000
     chosen.timing.retry_ms = 250
+    chosen.timing.shadow_timeout_ms = 10_000
     chosen.scarcity.available_below_pct = 10
     return chosen
 
@@ -111,6 +112,51 @@ def test_without_a_timeout_the_gate_waits_for_as_long_as_it_takes(policy: Policy
     hour = SECOND + 3600 * SECOND
     assert core.gate(policy, PENDING, hour, victim=Victim.EXITING) is Gate.WAIT
     assert core.gate(policy, PENDING, hour, victim=Victim.ALIVE) is Gate.RETRY
+
+
+# -- in shadow: nobody was signalled ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "calm_ms", "victim", "gate"),
+    [
+        (0, 0, Victim.ALIVE, Gate.WAIT),
+        (250, 0, Victim.ALIVE, Gate.WAIT),  # no signal: nothing to repeat
+        (5000, 999, Victim.ALIVE, Gate.WAIT),
+        (5000, 1000, Victim.ALIVE, Gate.OPEN),  # memory recovered
+        (9999, 0, Victim.ALIVE, Gate.WAIT),
+        (10_000, 0, Victim.ALIVE, Gate.TIMEOUT),
+        (10_000, 0, Victim.EXITING, Gate.TIMEOUT),
+        (5, 0, Victim.EXITING, Gate.WAIT),
+        (5, 0, Victim.ENDED, Gate.OPEN),  # somebody else killed it
+    ],
+)
+def test_a_would_be_kill_holds_up_the_next_verdict_as_if_it_were_under_way(
+    policy: Policy, after_ms: int, calm_ms: int, victim: Victim, gate: Gate
+) -> None:
+    policy.dry_run = True
+    now = SECOND + after_ms * MS
+    found = core.shadow_gate(policy, PENDING, now, victim=victim, pressed_ns=now - calm_ms * MS)
+    assert found is gate
+
+
+def test_a_would_be_kill_holds_up_nothing_once_it_is_no_dry_run_any_more(policy: Policy) -> None:
+    assert core.shadow_gate(policy, PENDING, SECOND, pressed_ns=SECOND) is Gate.OPEN
+
+
+def test_in_shadow_too_a_policy_without_a_timeout_waits_for_as_long_as_it_takes(
+    policy: Policy,
+) -> None:
+    policy.dry_run = True
+    policy.timing.shadow_timeout_ms = 0
+    hour = SECOND + 3600 * SECOND
+    assert core.shadow_gate(policy, PENDING, hour, pressed_ns=hour) is Gate.WAIT
+
+
+def test_in_shadow_a_clock_that_steps_back_does_not_open_the_gate(policy: Policy) -> None:
+    policy.dry_run = True
+    before = SECOND - 1
+    assert core.shadow_gate(policy, PENDING, before, pressed_ns=SECOND) is Gate.WAIT
 
 
 # -- the budget --------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from lmk.demo.run import Performance
 from lmk.demo.summary import as_json, show
 from lmk.policy import check_policy, preset
 from lmk.proto.record_pb2 import Hello, KillPath, KillReport, Reason, Signal
+from lmk.report.classes import class_of
 from lmk.workload import Death, Life
-from lmk.workload.android import FIRST_UID, FOREGROUND, LAST_UID, android_like, class_of
+from lmk.workload.android import FIRST_UID, FOREGROUND, LAST_UID, android_like
 from lmk.workload.trial import Verdict, judge
 from lmk.workload.vitals import Vitals
 

@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from fake_agent import End, FakeAgent, hello, kill, lifecycle, lost
+from fake_agent import End, FakeAgent, hello, kill, lifecycle, lost, other_kill, verdict
 from rich.console import Console
 
 from lmk.proto.record_pb2 import (
@@ -16,6 +16,7 @@ from lmk.proto.record_pb2 import (
     KillReport,
     KillTimes,
     Lifecycle,
+    OtherKill,
     Process,
     Reason,
     Record,
@@ -91,6 +92,32 @@ def test_dry_run_and_repeated_signals_are_said() -> None:
     assert report_line(dry, 0, Clock()).endswith("task work, dry run, 3 signals")
 
 
+@pytest.mark.parametrize(
+    ("cause", "reason", "who"),
+    [
+        (OtherKill.KERNEL_OOM, "kernel OOM", "for greedy (pid 77, uid 2000)"),
+        (OtherKill.LMKD, "lmkd", "by greedy (pid 77, uid 2000)"),
+        (OtherKill.PROCESS, "by a process", "by greedy (pid 77, uid 2000)"),
+        (OtherKill.KERNEL, "by the kernel", "while greedy (pid 77, uid 2000) ran"),
+    ],
+)
+def test_a_kill_by_somebody_else_says_whose_it_is_under_the_same_header(
+    cause: OtherKill.Cause.ValueType, reason: str, who: str
+) -> None:
+    line = describe(other_kill(1, 321, 5000, cause=cause), Clock())
+    assert line.index("app321") == HEADER.index("VICTIM")
+    assert line.index(reason) == HEADER.index("REASON")
+    assert line.endswith(who)
+    assert line.split()[0] == "5.000"
+    assert "20.00" in line
+
+
+def test_who_sent_it_is_not_made_up() -> None:
+    line = describe(Record(seq=1, other_kill=OtherKill(exited_ns=5_000 * MS)), Clock())
+    assert line.endswith("sender not seen")
+    assert line.split()[0] == "5.000"
+
+
 def test_a_long_name_keeps_its_end_which_tells_apps_apart() -> None:
     long = report()
     long.victim.name = "com.example.company.product.module.app"
@@ -129,6 +156,9 @@ def test_a_reason_of_a_newer_agent_is_shown_as_its_number() -> None:
         lost(2, 0),
         lost(0, 3),
         lifecycle(1, Lifecycle.ATTACHED),
+        verdict(1, 7, 5),
+        other_kill(1, 7, 5),
+        Record(seq=1, other_kill=OtherKill()),
         Record(),
     ],
 )
@@ -174,7 +204,16 @@ def test_a_live_table_shows_every_record_and_what_happened_to_the_link() -> None
     with LiveTable(stream, console) as table:
         for record in stream:
             table.write(record)
+        table.write(other_kill(3, 9, 5))
         table.tell("link lost; trying again")
     shown = said.getvalue()
-    for words in ("VICTIM", "one[bold]", "two", "2 kills", "link lost"):
+    for words in (
+        "VICTIM",
+        "one[bold]",
+        "two",
+        "2 kills",
+        "1 by others",
+        "kernel OOM",
+        "link lost",
+    ):
         assert words in shown

@@ -35,6 +35,7 @@ _COMMANDS = {
     "report": "lmk.cli.report:report",
     "status": "lmk.cli.status:status",
     "stream": "lmk.cli.stream:stream",
+    "top": "lmk.cli.top:top",
     "virtual": "lmk.cli.virtual:virtual",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -51,6 +52,7 @@ _SECTIONS = {
         "attach": "Push handlers and agent, start them, leave them running.",
         "stream": "Print kill reports as they come.",
         "status": "Show what an attached device sees and would do.",
+        "top": "The same, kept up to date until q.",
         "detach": "Give the device back as it was.",
     },
     "Before it": {

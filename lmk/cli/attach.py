@@ -36,7 +36,14 @@ __all__ = ["attach", "detach"]
     f"[default: {LEASE // timedelta(minutes=1)}m]",
 )
 @click.option("--persist", is_flag=True, help="No lease: until `lmk detach` or a reboot.")
-@click.option("--dry-run", is_flag=True, help="Decide and report, but kill nobody.")
+@click.option(
+    "--shadow",
+    "--dry-run",
+    "shadow",
+    is_flag=True,
+    help="Decide and report, but kill nobody, beside whatever killer runs "
+    "(lmk report compare lays both side by side).",
+)
 @click.option("--take-over", is_flag=True, help="Also from somebody else who holds the device.")
 def attach(
     serial: str | None,
@@ -45,7 +52,7 @@ def attach(
     policy: str,
     lease: timedelta | None,
     persist: bool,
-    dry_run: bool,
+    shadow: bool,
     take_over: bool,
 ) -> None:
     """Push handlers and agent, start them, and leave them running.
@@ -63,12 +70,12 @@ def attach(
             wanted,
             bundle=bundle,
             lease=None if persist else lease,
-            dry_run=True if dry_run else None,
+            dry_run=True if shadow else None,
             take_over=take_over,
         ).keep()
         hello = session.hello
         until = "until `lmk detach`" if persist else f"lease {lease}"
-        mode = ", dry run: nobody is killed" if hello.dry_run else ""
+        mode = ", shadow: nobody is killed" if hello.dry_run else ""
         say(f"{device.serial} is attached: policy {hello.policy_name!r}{mode}, {until}")
 
 

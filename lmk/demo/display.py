@@ -13,9 +13,9 @@ from rich.text import Text
 
 from lmk.console import Column, build_table, fitting
 from lmk.proto.record_pb2 import KillReport
+from lmk.report.classes import class_of
 from lmk.report.signals import kb, reason_words
 from lmk.report.text import printable
-from lmk.workload.android import class_of
 from lmk.workload.phases import phases_ms
 from lmk.workload.vitals import Vitals
 

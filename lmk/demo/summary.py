@@ -12,9 +12,9 @@ from rich.text import Text
 from lmk.bench.figures import Figure, distribution
 from lmk.demo.run import Performance
 from lmk.proto.record_pb2 import KillPath, KillReport
+from lmk.report.classes import class_of
 from lmk.report.plain import plain
 from lmk.report.signals import kb, reading
-from lmk.workload.android import class_of
 from lmk.workload.phases import PHASES, phases_ms
 
 __all__ = ["as_json", "show"]

@@ -114,6 +114,7 @@ _RANGES = (
     ("timing.retry_ms", 0, 60_000),
     ("timing.poll_short_ms", 0, 10_000),
     ("timing.poll_long_ms", 0, 10_000),
+    ("timing.shadow_timeout_ms", 0, 3_600_000),
     ("stall.foreground_up_to_score", -1000, 1000),
     ("swap.swap_compression_ratio", 0, 1_000_000),
     ("swap.swap_compression_ratio_div", 0, 1_000_000),
@@ -159,8 +160,8 @@ def _harmless(policy: Policy) -> Iterator[_Broken]:
 def _timing(policy: Policy) -> Iterator[_Broken]:
     timing = policy.timing
     for field in timing.DESCRIPTOR.fields:
-        # kill_timeout_ms 0 is lmkd's "wait without limit".
-        if field.name in ("early_out", "evaluate", "kill_timeout_ms"):
+        # A timeout of 0 is lmkd's "wait without limit".
+        if field.name in ("early_out", "evaluate", "kill_timeout_ms", "shadow_timeout_ms"):
             continue
         if getattr(timing, field.name) == 0:
             yield (f"timing.{field.name}",), f"timing.{field.name} must be more than 0"

@@ -57,6 +57,12 @@ __u32 lmk_core_gate(const struct lmk_policy *policy, const struct lmk_pending *p
 	return lmk_gate_of(policy, pending, now_ns, victim);
 }
 
+__u32 lmk_core_shadow_gate(const struct lmk_policy *policy, const struct lmk_pending *pending,
+			   __u64 now_ns, __u32 victim, __u64 pressed_ns)
+{
+	return lmk_shadow_gate_of(policy, pending, now_ns, victim, pressed_ns);
+}
+
 int lmk_core_budget_has(const struct lmk_policy *policy, struct lmk_history *history, __u64 now_ns)
 {
 	return lmk_budget_has(policy, history, now_ns);

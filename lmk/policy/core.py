@@ -65,6 +65,7 @@ __all__ = [
     "psi_stall_ns",
     "rank",
     "refusal",
+    "shadow_gate",
 ]
 
 
@@ -401,6 +402,29 @@ def gate(
     )
 
 
+def shadow_gate(
+    policy: Policy,
+    pending: Pending,
+    now_ns: int,
+    *,
+    victim: Victim = Victim.ALIVE,
+    pressed_ns: int,
+) -> Gate:
+    """``lmk_shadow_gate_of()``: whether the next verdict has to wait for a would-be kill.
+
+    :param pressed_ns: the last time that something was amiss.
+    """
+    return Gate(
+        _library().lmk_core_shadow_gate(
+            ctypes.byref(_policy(policy)),
+            ctypes.byref(_filled(PendingStruct(), pending)),
+            now_ns,
+            int(victim),
+            pressed_ns,
+        )
+    )
+
+
 class Window:
     """``struct lmk_window``: growth of a counter in a sliding window.
 
@@ -529,6 +553,10 @@ def _library() -> ctypes.CDLL:
         ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32,
     ]  # fmt: skip
     library.lmk_core_gate.restype = ctypes.c_uint32
+    library.lmk_core_shadow_gate.argtypes = [
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64,
+    ]  # fmt: skip
+    library.lmk_core_shadow_gate.restype = ctypes.c_uint32
     library.lmk_core_avg10.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64]
     library.lmk_core_avg10.restype = ctypes.c_uint64
     library.lmk_core_look.restype = ctypes.c_uint32

@@ -24,6 +24,7 @@ WORDS = {
     "timing.poll_short_ms": "time between polls while swap is low or after a kill",
     "timing.poll_long_ms": "time between polls otherwise",
     "timing.early_out": "nothing is decided while nobody reclaims and nothing is refaulted",
+    "timing.shadow_timeout_ms": "how long a would-be kill holds up the next verdict",
     "scarcity.available_below_pct": "share of memory available below which anybody may die",
     "stall.psi_partial_stall_ms": "`some` stall in a window that is too much",
     "stall.psi_complete_stall_ms": "`full` stall in a window that is too much",
@@ -75,6 +76,7 @@ _ENUMS: dict[str, tuple[Any, str]] = {
 #: Fields that hold 0 or this for "off".
 _SWITCHED_OFF = {
     "timing.kill_timeout_ms": (0, "without limit"),
+    "timing.shadow_timeout_ms": (0, "without limit"),
     "scarcity.available_below_pct": (100, "always"),
     "stall.stall_limit_critical_pct": (100, "off"),
     "swap.swap_free_low_percentage": (0, "off"),

@@ -26,7 +26,7 @@ from lmk.proto import policy_pb2 as lmk_dot_v1_dot_policy__pb2
 from lmk.proto import record_pb2 as lmk_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14lmk/v1/control.proto\x12\x06lmk.v1\x1a\x13lmk/v1/policy.proto\x1a\x13lmk/v1/record.proto\"^\n\rStreamRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\r\x12\x10\n\x08\x66rom_seq\x18\x04 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x05 \x01(\x08\"\xf3\x01\n\x0e\x43ontrolRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\'\n\nget_status\x18\n \x01(\x0b\x32\x11.lmk.v1.GetStatusH\x00\x12\'\n\nset_policy\x18\x0b \x01(\x0b\x32\x11.lmk.v1.SetPolicyH\x00\x12 \n\x06\x64\x65tach\x18\x0c \x01(\x0b\x32\x0e.lmk.v1.DetachH\x00\x12)\n\x0brenew_lease\x18\r \x01(\x0b\x32\x12.lmk.v1.RenewLeaseH\x00\x12+\n\x0crequest_kill\x18\x0e \x01(\x0b\x32\x13.lmk.v1.RequestKillH\x00\x42\x06\n\x04\x62ody\"$\n\tGetStatus\x12\x17\n\x0fwith_candidates\x18\x01 \x01(\x08\"+\n\tSetPolicy\x12\x1e\n\x06policy\x18\x01 \x01(\x0b\x32\x0e.lmk.v1.Policy\"\x08\n\x06\x44\x65tach\"\x1e\n\nRenewLease\x12\x10\n\x08lease_ms\x18\x01 \x01(\x04\"?\n\x0bRequestKill\x12\x15\n\rvendor_reason\x18\x01 \x01(\r\x12\x19\n\x11min_oom_score_adj\x18\x02 \x01(\x11\"\xb6\x01\n\x0c\x43ontrolReply\x12\x13\n\x0btoken_proof\x18\x01 \x01(\x0c\x12\x1e\n\x05\x65rror\x18\t \x01(\x0b\x32\r.lmk.v1.ErrorH\x00\x12 \n\x06status\x18\n \x01(\x0b\x32\x0e.lmk.v1.StatusH\x00\x12\x1c\n\x04\x64one\x18\x0b \x01(\x0b\x32\x0c.lmk.v1.DoneH\x00\x12)\n\x0bkill_answer\x18\x0c \x01(\x0b\x32\x12.lmk.v1.KillAnswerH\x00\x42\x06\n\x04\x62ody\"B\n\nKillAnswer\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07kill_id\x18\x02 \x01(\x04\x12\x12\n\nvictim_pid\x18\x03 \x01(\x05\"\x06\n\x04\x44one\"\xa3\x01\n\x05\x45rror\x12 \n\x04\x63ode\x18\x01 \x01(\x0e\x32\x12.lmk.v1.Error.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"g\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\r\n\tBAD_TOKEN\x10\x01\x12\x0f\n\x0b\x42\x41\x44_REQUEST\x10\x02\x12\x0e\n\nBAD_POLICY\x10\x03\x12\x0c\n\x08INTERNAL\x10\x04\x12\x0b\n\x07REFUSED\x10\x05\"&\n\x07\x43ounter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04\"{\n\x0bProgramCost\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x04runs\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x18\n\x0brun_time_ns\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x18\n\x10recursion_misses\x18\x04 \x01(\x04\x42\x07\n\x05_runsB\x0e\n\x0c_run_time_ns\"\xd4\x03\n\x06Status\x12\x1c\n\x05hello\x18\x01 \x01(\x0b\x32\r.lmk.v1.Hello\x12\x1e\n\x06policy\x18\x02 \x01(\x0b\x32\x0e.lmk.v1.Policy\x12\x1e\n\x06sample\x18\x03 \x01(\x0b\x32\x0e.lmk.v1.Sample\x12\x1f\n\x07signals\x18\x04 \x03(\x0b\x32\x0e.lmk.v1.Signal\x12#\n\ncandidates\x18\x05 \x03(\x0b\x32\x0f.lmk.v1.Process\x12!\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\x0f.lmk.v1.Counter\x12%\n\x08programs\x18\x07 \x03(\x0b\x32\x13.lmk.v1.ProgramCost\x12\x1a\n\rlease_left_ms\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0bpending_pid\x18\t \x01(\x05\x12\x11\n\tagent_pid\x18\n \x01(\x05\x12\x14\n\x0cguardian_pid\x18\x0b \x01(\x05\x12\x16\n\x0e\x61gent_restarts\x18\x0c \x01(\r\x12\x13\n\x0bspool_bytes\x18\r \x01(\x04\x12\x19\n\x11spool_limit_bytes\x18\x0e \x01(\x04\x12\x18\n\x0b\x62udget_left\x18\x0f \x01(\rH\x01\x88\x01\x01\x42\x10\n\x0e_lease_left_msB\x0e\n\x0c_budget_leftb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14lmk/v1/control.proto\x12\x06lmk.v1\x1a\x13lmk/v1/policy.proto\x1a\x13lmk/v1/record.proto\"^\n\rStreamRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\r\x12\x10\n\x08\x66rom_seq\x18\x04 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x05 \x01(\x08\"\xf3\x01\n\x0e\x43ontrolRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\'\n\nget_status\x18\n \x01(\x0b\x32\x11.lmk.v1.GetStatusH\x00\x12\'\n\nset_policy\x18\x0b \x01(\x0b\x32\x11.lmk.v1.SetPolicyH\x00\x12 \n\x06\x64\x65tach\x18\x0c \x01(\x0b\x32\x0e.lmk.v1.DetachH\x00\x12)\n\x0brenew_lease\x18\r \x01(\x0b\x32\x12.lmk.v1.RenewLeaseH\x00\x12+\n\x0crequest_kill\x18\x0e \x01(\x0b\x32\x13.lmk.v1.RequestKillH\x00\x42\x06\n\x04\x62ody\"9\n\tGetStatus\x12\x17\n\x0fwith_candidates\x18\x01 \x01(\x08\x12\x13\n\x0b\x63ount_costs\x18\x02 \x01(\x08\"+\n\tSetPolicy\x12\x1e\n\x06policy\x18\x01 \x01(\x0b\x32\x0e.lmk.v1.Policy\"\x08\n\x06\x44\x65tach\"\x1e\n\nRenewLease\x12\x10\n\x08lease_ms\x18\x01 \x01(\x04\"?\n\x0bRequestKill\x12\x15\n\rvendor_reason\x18\x01 \x01(\r\x12\x19\n\x11min_oom_score_adj\x18\x02 \x01(\x11\"\xb6\x01\n\x0c\x43ontrolReply\x12\x13\n\x0btoken_proof\x18\x01 \x01(\x0c\x12\x1e\n\x05\x65rror\x18\t \x01(\x0b\x32\r.lmk.v1.ErrorH\x00\x12 \n\x06status\x18\n \x01(\x0b\x32\x0e.lmk.v1.StatusH\x00\x12\x1c\n\x04\x64one\x18\x0b \x01(\x0b\x32\x0c.lmk.v1.DoneH\x00\x12)\n\x0bkill_answer\x18\x0c \x01(\x0b\x32\x12.lmk.v1.KillAnswerH\x00\x42\x06\n\x04\x62ody\"B\n\nKillAnswer\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07kill_id\x18\x02 \x01(\x04\x12\x12\n\nvictim_pid\x18\x03 \x01(\x05\"\x06\n\x04\x44one\"\xa3\x01\n\x05\x45rror\x12 \n\x04\x63ode\x18\x01 \x01(\x0e\x32\x12.lmk.v1.Error.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"g\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\r\n\tBAD_TOKEN\x10\x01\x12\x0f\n\x0b\x42\x41\x44_REQUEST\x10\x02\x12\x0e\n\nBAD_POLICY\x10\x03\x12\x0c\n\x08INTERNAL\x10\x04\x12\x0b\n\x07REFUSED\x10\x05\"&\n\x07\x43ounter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04\"{\n\x0bProgramCost\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x04runs\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x18\n\x0brun_time_ns\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x18\n\x10recursion_misses\x18\x04 \x01(\x04\x42\x07\n\x05_runsB\x0e\n\x0c_run_time_ns\"\xd4\x03\n\x06Status\x12\x1c\n\x05hello\x18\x01 \x01(\x0b\x32\r.lmk.v1.Hello\x12\x1e\n\x06policy\x18\x02 \x01(\x0b\x32\x0e.lmk.v1.Policy\x12\x1e\n\x06sample\x18\x03 \x01(\x0b\x32\x0e.lmk.v1.Sample\x12\x1f\n\x07signals\x18\x04 \x03(\x0b\x32\x0e.lmk.v1.Signal\x12#\n\ncandidates\x18\x05 \x03(\x0b\x32\x0f.lmk.v1.Process\x12!\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\x0f.lmk.v1.Counter\x12%\n\x08programs\x18\x07 \x03(\x0b\x32\x13.lmk.v1.ProgramCost\x12\x1a\n\rlease_left_ms\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0bpending_pid\x18\t \x01(\x05\x12\x11\n\tagent_pid\x18\n \x01(\x05\x12\x14\n\x0cguardian_pid\x18\x0b \x01(\x05\x12\x16\n\x0e\x61gent_restarts\x18\x0c \x01(\r\x12\x13\n\x0bspool_bytes\x18\r \x01(\x04\x12\x19\n\x11spool_limit_bytes\x18\x0e \x01(\x04\x12\x18\n\x0b\x62udget_left\x18\x0f \x01(\rH\x01\x88\x01\x01\x42\x10\n\x0e_lease_left_msB\x0e\n\x0c_budget_leftb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,29 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTROLREQUEST']._serialized_start=171
   _globals['_CONTROLREQUEST']._serialized_end=414
   _globals['_GETSTATUS']._serialized_start=416
-  _globals['_GETSTATUS']._serialized_end=452
-  _globals['_SETPOLICY']._serialized_start=454
-  _globals['_SETPOLICY']._serialized_end=497
-  _globals['_DETACH']._serialized_start=499
-  _globals['_DETACH']._serialized_end=507
-  _globals['_RENEWLEASE']._serialized_start=509
-  _globals['_RENEWLEASE']._serialized_end=539
-  _globals['_REQUESTKILL']._serialized_start=541
-  _globals['_REQUESTKILL']._serialized_end=604
-  _globals['_CONTROLREPLY']._serialized_start=607
-  _globals['_CONTROLREPLY']._serialized_end=789
-  _globals['_KILLANSWER']._serialized_start=791
-  _globals['_KILLANSWER']._serialized_end=857
-  _globals['_DONE']._serialized_start=859
-  _globals['_DONE']._serialized_end=865
-  _globals['_ERROR']._serialized_start=868
-  _globals['_ERROR']._serialized_end=1031
-  _globals['_ERROR_CODE']._serialized_start=928
-  _globals['_ERROR_CODE']._serialized_end=1031
-  _globals['_COUNTER']._serialized_start=1033
-  _globals['_COUNTER']._serialized_end=1071
-  _globals['_PROGRAMCOST']._serialized_start=1073
-  _globals['_PROGRAMCOST']._serialized_end=1196
-  _globals['_STATUS']._serialized_start=1199
-  _globals['_STATUS']._serialized_end=1667
+  _globals['_GETSTATUS']._serialized_end=473
+  _globals['_SETPOLICY']._serialized_start=475
+  _globals['_SETPOLICY']._serialized_end=518
+  _globals['_DETACH']._serialized_start=520
+  _globals['_DETACH']._serialized_end=528
+  _globals['_RENEWLEASE']._serialized_start=530
+  _globals['_RENEWLEASE']._serialized_end=560
+  _globals['_REQUESTKILL']._serialized_start=562
+  _globals['_REQUESTKILL']._serialized_end=625
+  _globals['_CONTROLREPLY']._serialized_start=628
+  _globals['_CONTROLREPLY']._serialized_end=810
+  _globals['_KILLANSWER']._serialized_start=812
+  _globals['_KILLANSWER']._serialized_end=878
+  _globals['_DONE']._serialized_start=880
+  _globals['_DONE']._serialized_end=886
+  _globals['_ERROR']._serialized_start=889
+  _globals['_ERROR']._serialized_end=1052
+  _globals['_ERROR_CODE']._serialized_start=949
+  _globals['_ERROR_CODE']._serialized_end=1052
+  _globals['_COUNTER']._serialized_start=1054
+  _globals['_COUNTER']._serialized_end=1092
+  _globals['_PROGRAMCOST']._serialized_start=1094
+  _globals['_PROGRAMCOST']._serialized_end=1217
+  _globals['_STATUS']._serialized_start=1220
+  _globals['_STATUS']._serialized_end=1688
 # @@protoc_insertion_point(module_scope)

@@ -110,16 +110,22 @@ class GetStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WITH_CANDIDATES_FIELD_NUMBER: _builtins.int
+    COUNT_COSTS_FIELD_NUMBER: _builtins.int
     with_candidates: _builtins.bool
     """Also pick the next candidates (a walk over all processes)."""
+    count_costs: _builtins.bool
+    """Have the kernel count runs and run time of programs (Status.programs) from now until nobody
+    has asked for it for 10 s. It costs every BPF program of the device two readings of a clock.
+    """
     def __init__(
         self,
         *,
         with_candidates: _builtins.bool = ...,
+        count_costs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["with_candidates", b"with_candidates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_costs", b"count_costs", "with_candidates", b"with_candidates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -130,7 +130,7 @@ class Policy(_message.Message):
     name: _builtins.str
     """Shown in status and reports. At most 63 bytes."""
     dry_run: _builtins.bool
-    """Decide and report as ever, but send no signal."""
+    """Decide and report as ever, but send no signal (docs/commands.md, Shadow)."""
     allow_negative_floor: _builtins.bool
     """Without this a floor below 0 is refused by the host: it would let persistent and
     system processes die.
@@ -211,6 +211,7 @@ class Timing(_message.Message):
     POLL_SHORT_MS_FIELD_NUMBER: _builtins.int
     POLL_LONG_MS_FIELD_NUMBER: _builtins.int
     EARLY_OUT_FIELD_NUMBER: _builtins.int
+    SHADOW_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     pressure_interval_ms: _builtins.int
     """How often the decision is made again while memory is short."""
     idle_interval_ms: _builtins.int
@@ -231,6 +232,10 @@ class Timing(_message.Message):
     """EVALUATE_ON_PSI_EVENTS: an evaluation ends at once where nobody reclaims and nothing was
     refaulted since the last one.
     """
+    shadow_timeout_ms: _builtins.int
+    """dry_run: how long a would-be kill whose victim lives on holds up the next verdict at most; 0
+    is without limit.
+    """
     def __init__(
         self,
         *,
@@ -243,10 +248,11 @@ class Timing(_message.Message):
         poll_short_ms: _builtins.int | None = ...,
         poll_long_ms: _builtins.int | None = ...,
         early_out: _builtins.bool | None = ...,
+        shadow_timeout_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_early_out", b"_early_out", "_evaluate", b"_evaluate", "_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_poll_long_ms", b"_poll_long_ms", "_poll_short_ms", b"_poll_short_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "early_out", b"early_out", "evaluate", b"evaluate", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "poll_long_ms", b"poll_long_ms", "poll_short_ms", b"poll_short_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_early_out", b"_early_out", "_evaluate", b"_evaluate", "_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_poll_long_ms", b"_poll_long_ms", "_poll_short_ms", b"_poll_short_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "_shadow_timeout_ms", b"_shadow_timeout_ms", "early_out", b"early_out", "evaluate", b"evaluate", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "poll_long_ms", b"poll_long_ms", "poll_short_ms", b"poll_short_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms", "shadow_timeout_ms", b"shadow_timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_early_out", b"_early_out", "_evaluate", b"_evaluate", "_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_poll_long_ms", b"_poll_long_ms", "_poll_short_ms", b"_poll_short_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "early_out", b"early_out", "evaluate", b"evaluate", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "poll_long_ms", b"poll_long_ms", "poll_short_ms", b"poll_short_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_early_out", b"_early_out", "_evaluate", b"_evaluate", "_fill_rate_mb_per_s", b"_fill_rate_mb_per_s", "_idle_interval_ms", b"_idle_interval_ms", "_kill_timeout_ms", b"_kill_timeout_ms", "_poll_long_ms", b"_poll_long_ms", "_poll_short_ms", b"_poll_short_ms", "_pressure_interval_ms", b"_pressure_interval_ms", "_retry_ms", b"_retry_ms", "_shadow_timeout_ms", b"_shadow_timeout_ms", "early_out", b"early_out", "evaluate", b"evaluate", "fill_rate_mb_per_s", b"fill_rate_mb_per_s", "idle_interval_ms", b"idle_interval_ms", "kill_timeout_ms", b"kill_timeout_ms", "poll_long_ms", b"poll_long_ms", "poll_short_ms", b"poll_short_ms", "pressure_interval_ms", b"pressure_interval_ms", "retry_ms", b"retry_ms", "shadow_timeout_ms", b"shadow_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__early_out: _TypeAlias = _typing.Literal["early_out"]  # noqa: Y015
     _WhichOneofArgType__early_out: _TypeAlias = _typing.Literal["_early_out", b"_early_out"]  # noqa: Y015
@@ -266,6 +272,8 @@ class Timing(_message.Message):
     _WhichOneofArgType__pressure_interval_ms: _TypeAlias = _typing.Literal["_pressure_interval_ms", b"_pressure_interval_ms"]  # noqa: Y015
     _WhichOneofReturnType__retry_ms: _TypeAlias = _typing.Literal["retry_ms"]  # noqa: Y015
     _WhichOneofArgType__retry_ms: _TypeAlias = _typing.Literal["_retry_ms", b"_retry_ms"]  # noqa: Y015
+    _WhichOneofReturnType__shadow_timeout_ms: _TypeAlias = _typing.Literal["shadow_timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__shadow_timeout_ms: _TypeAlias = _typing.Literal["_shadow_timeout_ms", b"_shadow_timeout_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__early_out) -> _WhichOneofReturnType__early_out | None: ...
     @_typing.overload
@@ -284,6 +292,8 @@ class Timing(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pressure_interval_ms) -> _WhichOneofReturnType__pressure_interval_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_ms) -> _WhichOneofReturnType__retry_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shadow_timeout_ms) -> _WhichOneofReturnType__shadow_timeout_ms | None: ...
 
 Global___Timing: _TypeAlias = Timing  # noqa: Y015
 

@@ -160,6 +160,7 @@ class Record(_message.Message):
     LOST_FIELD_NUMBER: _builtins.int
     KILL_FIELD_NUMBER: _builtins.int
     LIFECYCLE_FIELD_NUMBER: _builtins.int
+    OTHER_KILL_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """1.. without gaps within a run of the agent; 0 on Hello, Heartbeat and Lost, which are
     not spooled.
@@ -178,6 +179,8 @@ class Record(_message.Message):
     def kill(self) -> Global___KillReport: ...
     @_builtins.property
     def lifecycle(self) -> Global___Lifecycle: ...
+    @_builtins.property
+    def other_kill(self) -> Global___OtherKill: ...
     def __init__(
         self,
         *,
@@ -189,12 +192,13 @@ class Record(_message.Message):
         lost: Global___Lost | None = ...,
         kill: Global___KillReport | None = ...,
         lifecycle: Global___Lifecycle | None = ...,
+        other_kill: Global___OtherKill | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "heartbeat", b"heartbeat", "hello", b"hello", "kill", b"kill", "lifecycle", b"lifecycle", "lost", b"lost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "heartbeat", b"heartbeat", "hello", b"hello", "kill", b"kill", "lifecycle", b"lifecycle", "lost", b"lost", "other_kill", b"other_kill"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "heartbeat", b"heartbeat", "hello", b"hello", "kill", b"kill", "lifecycle", b"lifecycle", "lost", b"lost", "run", b"run", "seq", b"seq", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "heartbeat", b"heartbeat", "hello", b"hello", "kill", b"kill", "lifecycle", b"lifecycle", "lost", b"lost", "other_kill", b"other_kill", "run", b"run", "seq", b"seq", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "lost", "kill", "lifecycle"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "heartbeat", "lost", "kill", "lifecycle", "other_kill"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1032,3 +1036,107 @@ class KillReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__thrashing_pct) -> _WhichOneofReturnType__thrashing_pct | None: ...
 
 Global___KillReport: _TypeAlias = KillReport  # noqa: Y015
+
+@_typing.final
+class OtherKill(_message.Message):
+    """A process that ended by a SIGKILL that lmk did not send. Made at its exit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Cause:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OtherKill._Cause.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CAUSE_UNSPECIFIED: OtherKill._Cause.ValueType  # 0
+        """The signal was sent before the handlers were there, or went by unseen."""
+        KERNEL_OOM: OtherKill._Cause.ValueType  # 1
+        """The kernel's OOM killer."""
+        LMKD: OtherKill._Cause.ValueType  # 2
+        """The lmkd that runs on the device."""
+        PROCESS: OtherKill._Cause.ValueType  # 3
+        """Another process (or itself): kill(2), cgroup.kill, a parent's death that it asked to be
+        told of.
+        """
+        KERNEL: OtherKill._Cause.ValueType  # 4
+        """The kernel, for another reason: a limit of CPU time, the end of a PID namespace."""
+
+    class Cause(_Cause, metaclass=_CauseEnumTypeWrapper): ...
+    CAUSE_UNSPECIFIED: OtherKill.Cause.ValueType  # 0
+    """The signal was sent before the handlers were there, or went by unseen."""
+    KERNEL_OOM: OtherKill.Cause.ValueType  # 1
+    """The kernel's OOM killer."""
+    LMKD: OtherKill.Cause.ValueType  # 2
+    """The lmkd that runs on the device."""
+    PROCESS: OtherKill.Cause.ValueType  # 3
+    """Another process (or itself): kill(2), cgroup.kill, a parent's death that it asked to be
+    told of.
+    """
+    KERNEL: OtherKill.Cause.ValueType  # 4
+    """The kernel, for another reason: a limit of CPU time, the end of a PID namespace."""
+
+    @_typing.final
+    class Sender(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PID_FIELD_NUMBER: _builtins.int
+        UID_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        COMM_FIELD_NUMBER: _builtins.int
+        pid: _builtins.int
+        uid: _builtins.int
+        name: _builtins.str
+        """As Process.name."""
+        comm: _builtins.str
+        def __init__(
+            self,
+            *,
+            pid: _builtins.int = ...,
+            uid: _builtins.int = ...,
+            name: _builtins.str = ...,
+            comm: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["comm", b"comm", "name", b"name", "pid", b"pid", "uid", b"uid"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VICTIM_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    SIGNALLED_NS_FIELD_NUMBER: _builtins.int
+    EXITED_NS_FIELD_NUMBER: _builtins.int
+    cause: Global___OtherKill.Cause.ValueType
+    signalled_ns: _builtins.int
+    exited_ns: _builtins.int
+    """Last thread of the group gone."""
+    @_builtins.property
+    def victim(self) -> Global___Process:
+        """As it was at the signal; where that was not seen, at the exit."""
+
+    @_builtins.property
+    def sender(self) -> Global___OtherKill.Sender:
+        """Who ran when the signal was sent: PROCESS, LMKD: who sent it. KERNEL_OOM: whose allocation
+        found no memory. KERNEL: on whose behalf, or nobody who has to do with it.
+        """
+
+    def __init__(
+        self,
+        *,
+        victim: Global___Process | None = ...,
+        cause: Global___OtherKill.Cause.ValueType = ...,
+        sender: Global___OtherKill.Sender | None = ...,
+        signalled_ns: _builtins.int | None = ...,
+        exited_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signalled_ns", b"_signalled_ns", "sender", b"sender", "signalled_ns", b"signalled_ns", "victim", b"victim"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signalled_ns", b"_signalled_ns", "cause", b"cause", "exited_ns", b"exited_ns", "sender", b"sender", "signalled_ns", b"signalled_ns", "victim", b"victim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signalled_ns: _TypeAlias = _typing.Literal["signalled_ns"]  # noqa: Y015
+    _WhichOneofArgType__signalled_ns: _TypeAlias = _typing.Literal["_signalled_ns", b"_signalled_ns"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signalled_ns) -> _WhichOneofReturnType__signalled_ns | None: ...
+
+Global___OtherKill: _TypeAlias = OtherKill  # noqa: Y015

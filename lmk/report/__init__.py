@@ -7,7 +7,7 @@
         print(report.victim.name, report.freed_kb)
 """
 
-from lmk.proto.record_pb2 import Hello, KillReport, Lifecycle, Lost, Record
+from lmk.proto.record_pb2 import Hello, KillReport, Lifecycle, Lost, OtherKill, Record
 from lmk.report.capture import CapturedRecord, kill_reports, read_capture, unique
 from lmk.report.client import Position, RecordStream, SessionOverError
 from lmk.report.wire import StreamParser, encode_record
@@ -18,6 +18,7 @@ __all__ = [
     "KillReport",
     "Lifecycle",
     "Lost",
+    "OtherKill",
     "Position",
     "Record",
     "RecordStream",

@@ -34,6 +34,7 @@ class LiveTable:
         self._clock = Clock()
         self._kills = 0
         self._freed_kb = 0
+        self._others = 0
         self._broken = ""
         self._live = Live(
             get_renderable=self._footer,
@@ -61,10 +62,13 @@ class LiveTable:
         if record.HasField("hello"):
             self._clock = Clock.of(record.hello)
             self._broken = ""
-        style = {"kill": "", "lost": "bold red"}.get(record.WhichOneof("body") or "", "dim")
+        style = {"kill": "", "other_kill": "", "lost": "bold red"}.get(
+            record.WhichOneof("body") or "", "dim"
+        )
         if record.HasField("kill"):
             self._kills += 1
             self._freed_kb += record.kill.freed_kb
+        self._others += record.HasField("other_kill")
         line = describe(record, self._clock, self._console.width)
         self._console.print(Text(line, style=style), soft_wrap=True)
 
@@ -78,6 +82,8 @@ class LiveTable:
             f"{self._kills} kill{'' if self._kills == 1 else 's'}",
             f"{kb(self._freed_kb)} back",
         ]
+        if self._others:
+            told.append(f"{self._others} by others")
         heartbeat = self._stream.heartbeat
         if heartbeat is not None and heartbeat.HasField("lease_left_ms"):
             told.append(f"lease {timedelta(seconds=heartbeat.lease_left_ms // 1000)}")

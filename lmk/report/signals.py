@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from lmk.proto.record_pb2 import Reason, Signal
+from lmk.proto.record_pb2 import OtherKill, Reason, Signal
 
-__all__ = ["Reading", "kb", "reading", "reason_words"]
+__all__ = ["Reading", "cause_words", "kb", "reading", "reason_words"]
 
 _REASONS = {
     Reason.REASON_PRESSURE_AFTER_KILL: "after a kill",
@@ -21,6 +22,14 @@ _REASONS = {
     Reason.REASON_LOW_MEM: "watermark",
     Reason.REASON_DIRECT_RECL_STUCK: "stuck reclaim",
     Reason.REASON_PARTIAL_STALL: "some stall",
+}
+#: Who killed, where it was not lmk.
+_CAUSES = {
+    OtherKill.CAUSE_UNSPECIFIED: "other kill",
+    OtherKill.KERNEL_OOM: "kernel OOM",
+    OtherKill.LMKD: "lmkd",
+    OtherKill.PROCESS: "by a process",
+    OtherKill.KERNEL: "by the kernel",
 }
 _UNITS = ("kb", "us", "pct")
 #: Kinds that have run out when they are low; the others are too much when they are high.
@@ -40,6 +49,8 @@ class Reading:
     :ivar now: value with its unit: ``71.5 ms``.
     :ivar limit: the same of the limit.
     :ivar below: whether low is bad.
+    :ivar share: how much of the limit is used up: 1 is at the limit, more is beyond it. None:
+        there is no limit.
     """
 
     name: str
@@ -47,6 +58,7 @@ class Reading:
     limit: str
     below: bool
     breached: bool
+    share: float | None
 
 
 def reading(signal: Signal) -> Reading:
@@ -62,7 +74,16 @@ def reading(signal: Signal) -> Reading:
         _amount(signal.limit, unit),
         signal.kind in _LOW_IS_BAD,
         signal.breached,
+        _share(signal),
     )
+
+
+def _share(signal: Signal) -> float | None:
+    if not signal.limit:
+        return None
+    if signal.kind in _LOW_IS_BAD:
+        return signal.limit / signal.value if signal.value else math.inf
+    return signal.value / signal.limit
 
 
 def reason_words(reason: Reason.ValueType) -> str:
@@ -73,6 +94,11 @@ def reason_words(reason: Reason.ValueType) -> str:
         return f"asked for ({reason - Reason.REASON_VENDOR})"
     name = Reason.Name(reason) if reason in Reason.values() else f"reason {reason}"
     return name.removeprefix("REASON_").replace("_", " ").lower()
+
+
+def cause_words(cause: OtherKill.Cause.ValueType) -> str:
+    """Whose kill it was, in a word or two."""
+    return _CAUSES.get(cause, f"cause {cause}")
 
 
 def kb(value: int) -> str:

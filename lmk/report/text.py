@@ -14,10 +14,11 @@ from lmk.proto.record_pb2 import (
     KillReport,
     Lifecycle,
     Lost,
+    OtherKill,
     Record,
 )
 from lmk.report.client import first_lost
-from lmk.report.signals import kb, reason_words
+from lmk.report.signals import cause_words, kb, reason_words
 
 __all__ = [
     "HEADER",
@@ -25,8 +26,10 @@ __all__ = [
     "describe",
     "header",
     "ms",
+    "other_line",
     "printable",
     "report_line",
+    "sender_words",
 ]
 
 #: Name, width, whether it is a number; where there is no room the highest last number goes first.
@@ -119,6 +122,38 @@ def report_line(report: KillReport, time_ns: int, clock: Clock, width: int | Non
     return _line(values, width)
 
 
+def other_line(report: OtherKill, clock: Clock, width: int | None = None) -> str:
+    """A kill that was not lmk's as a line under the same :func:`header`."""
+    victim = report.victim
+    name = printable(victim.name or victim.comm)
+    signalled = report.signalled_ns if report.HasField("signalled_ns") else None
+    values = (
+        clock.time(signalled or report.exited_ns),
+        name if len(name) <= 28 else "…" + name[-27:],
+        str(victim.pid),
+        str(victim.uid),
+        str(victim.oom_score_adj),
+        cause_words(report.cause),
+        "-",
+        "-",
+        ms(signalled, report.exited_ns),
+        "-",
+        sender_words(report),
+    )
+    return _line(values, width)
+
+
+def sender_words(report: OtherKill) -> str:
+    """Who sent it: ``by sh (pid 12, uid 2000)``."""
+    sender = report.sender
+    if not sender.pid:
+        return "sender not seen"
+    who = f"{printable(sender.name or sender.comm)} (pid {sender.pid}, uid {sender.uid})"
+    if report.cause == OtherKill.KERNEL_OOM:
+        return f"for {who}"
+    return f"by {who}" if report.cause != OtherKill.KERNEL else f"while {who} ran"
+
+
 def describe(record: Record, clock: Clock, width: int | None = None) -> str:
     """Any record in one line.
 
@@ -127,6 +162,8 @@ def describe(record: Record, clock: Clock, width: int | None = None) -> str:
     body = record.WhichOneof("body")
     if body == "kill":
         return report_line(record.kill, record.time_ns, clock, width)
+    if body == "other_kill":
+        return other_line(record.other_kill, clock, width)
     if body == "lost":
         return _lost(record.lost)
     when = clock.time(record.time_ns).ljust(12)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lmk.workload.population import Row
 
-__all__ = ["FIRST_UID", "FOREGROUND", "LAST_UID", "Scene", "android_like", "class_of"]
+__all__ = ["FIRST_UID", "FOREGROUND", "LAST_UID", "Scene", "android_like"]
 
 #: Uids that the population has for itself: above Android's apps (10000..19999), SDK
 #: sandboxes (20000..29999) and isolated processes (90000..98999), below user 1 (100000).
@@ -59,19 +59,6 @@ _GROWTH_S = 6
 #: No process smaller than that: an empty one is this size already.
 _SMALLEST_KB = 2048
 
-_CLASSES = (
-    (900, "cached"),
-    (800, "service B"),
-    (700, "previous"),
-    (600, "home"),
-    (500, "service"),
-    (200, "perceptible"),
-    (100, "visible"),
-    (0, "foreground"),
-    (-800, "persistent"),
-    (-900, "system"),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -115,8 +102,3 @@ def android_like(total_kb: int, available_kb: int, swap_kb: int) -> Scene:
     )
     growth_mb = max(16, growth_kb // 1024)
     return Scene(rows, growth_mb, max(8, growth_mb // _GROWTH_S))
-
-
-def class_of(adj: int) -> str:
-    """ActivityManager's word for an oom_score_adj: ``cached``, ``previous`` …"""
-    return next((name for floor, name in _CLASSES if adj >= floor), "native")

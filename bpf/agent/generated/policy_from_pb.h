@@ -21,6 +21,7 @@ static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy
 	view->timing_poll_short_ms = pb->timing.poll_short_ms;
 	view->timing_poll_long_ms = pb->timing.poll_long_ms;
 	view->timing_early_out = pb->timing.early_out;
+	view->timing_shadow_timeout_ms = pb->timing.shadow_timeout_ms;
 	view->scarcity_available_below_pct = pb->scarcity.available_below_pct;
 	view->stall_psi_partial_stall_ms = pb->stall.psi_partial_stall_ms;
 	view->stall_psi_complete_stall_ms = pb->stall.psi_complete_stall_ms;

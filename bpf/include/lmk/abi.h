@@ -247,18 +247,30 @@ enum lmk_refusal {
 	LMK_REFUSE_MAX = 10,
 };
 
+/*
+ * Place of a reason in lmk_counters.verdict: its number, then this project's own and the
+ * vendor's. 0 is nobody's.
+ */
+enum lmk_verdict_slot {
+	LMK_VERDICT_PARTIAL_STALL = 11,
+	LMK_VERDICT_VENDOR = 12,
+	LMK_VERDICT_MAX = 13,
+};
+
 struct lmk_counters {
 	__u64 outcome[LMK_OUT_MAX];
 	__u64 refusal[LMK_REFUSE_MAX];
-	__u64 ticks;	/* timer callbacks */
-	__u64 tick_ns;	/* their run time, which BPF statistics miss */
-	__u64 deferred; /* work-queue and task-work callbacks */
+	__u64 verdict[LMK_VERDICT_MAX]; /* kills, and would-be kills, by reason */
+	__u64 ticks;			/* timer callbacks */
+	__u64 tick_ns;			/* their run time, which BPF statistics miss */
+	__u64 deferred;			/* work-queue and task-work callbacks */
 	__u64 deferred_ns;
 	__u64 decisions;      /* runs that sensed and decided */
 	__u64 ring_lost;      /* events that did not fit in the ring buffer */
 	__u64 carrier_failed; /* work could not be handed over */
 	__u64 exits_seen;
 	__u64 mm_exits_seen;
+	__u64 other_kills; /* exits by a SIGKILL that was not ours */
 };
 
 /* Protected processes: key pid, value this. The start time keeps a recycled pid out. */
@@ -298,6 +310,7 @@ enum lmk_event_type {
 	LMK_EVENT_MEMORY_BACK = 3, /* struct lmk_end_event */
 	LMK_EVENT_PRESSURE = 4,	   /* struct lmk_pressure_event: begins or ends */
 	LMK_EVENT_RETRY = 5,	   /* struct lmk_end_event: signalled again */
+	LMK_EVENT_OTHER = 6,	   /* struct lmk_other_event */
 };
 
 struct lmk_event_head {
@@ -340,6 +353,29 @@ struct lmk_pressure_event {
 	struct lmk_event_head head;
 	__u32 under_pressure;
 	__u32 pad;
+};
+
+/* Same numbers as lmk.v1.OtherKill.Cause; LMKD is for the agent to find out. */
+enum lmk_other_cause {
+	LMK_OTHER_UNKNOWN = 0, /* the signal was not seen */
+	LMK_OTHER_KERNEL_OOM = 1,
+	LMK_OTHER_LMKD = 2,
+	LMK_OTHER_PROCESS = 3,
+	LMK_OTHER_KERNEL = 4,
+	LMK_OTHER_OURS = 5, /* of no concern, never told: sent by us after all */
+};
+
+/* A process that ended by a SIGKILL that was not ours; head.time_ns is its exit. */
+struct lmk_other_event {
+	struct lmk_event_head head;
+	__u64 signalled_ns; /* 0: not seen */
+	__u32 cause;	    /* enum lmk_other_cause */
+	__s32 sender_pid;   /* current when it was sent */
+	__u32 sender_uid;
+	__u32 told; /* atomic, for the handlers: its exit was told */
+	__u64 sender_start_ns;
+	char sender_comm[LMK_COMM];
+	struct lmk_process victim; /* at the signal; where that was not seen, at the exit */
 };
 
 /* What the SYSCALL program `lmk_call` is asked to do. */

@@ -22,6 +22,7 @@ struct lmk_policy {
 	__u32 timing_poll_short_ms;
 	__u32 timing_poll_long_ms;
 	__u32 timing_early_out;
+	__u32 timing_shadow_timeout_ms;
 	__u32 scarcity_available_below_pct;
 	__u32 stall_psi_partial_stall_ms;
 	__u32 stall_psi_complete_stall_ms;

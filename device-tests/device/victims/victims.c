@@ -19,6 +19,7 @@
  *                                   it "heard" until it was hung up on
  *   victims squat UID ADJ MB NAME HEX
  *                                   takes that name as soon as it is free, answers HEX to all
+ *   victims kills UID ADJ MB FIFO   sends SIGKILL to each pid that comes through FIFO, and says so
  *   victims race PIN THREADS        runs the pinned SYSCALL program on THREADS at once, once
  *   victims trap PIN OP PID         runs lmk_trap of traps.bpf.c; says result, outcome, victim
  */
@@ -438,6 +439,24 @@ static void exits(void)
 	}
 }
 
+static void kills(const char *fifo)
+{
+	char line[32];
+	FILE *file;
+
+	say("ready", getpid());
+	for (;;) {
+		file = fopen(fifo, "re");
+		while (file && fgets(line, sizeof(line), file)) {
+			if (kill(atoi(line), SIGKILL))
+				die("kill");
+			say("killed", atoi(line));
+		}
+		if (file)
+			fclose(file);
+	}
+}
+
 int main(int count, char **words)
 {
 	const char *mode = count > 1 ? words[1] : "";
@@ -474,6 +493,8 @@ int main(int count, char **words)
 		connect_to(words[5], words[6]);
 	if (!strcmp(mode, "squat") && count > 6)
 		squat(words[5], words[6]);
+	if (!strcmp(mode, "kills") && count > 5)
+		kills(words[5]);
 	if (!strcmp(mode, "leaderless"))
 		leaderless(false);
 	if (!strcmp(mode, "leaving"))

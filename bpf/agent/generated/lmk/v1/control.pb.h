@@ -41,6 +41,9 @@ typedef struct _lmk_v1_StreamRequest {
 typedef struct _lmk_v1_GetStatus {
     /* Also pick the next candidates (a walk over all processes). */
     bool with_candidates;
+    /* Have the kernel count runs and run time of programs (Status.programs) from now until nobody
+ has asked for it for 10 s. It costs every BPF program of the device two readings of a clock. */
+    bool count_costs;
 } lmk_v1_GetStatus;
 
 typedef struct _lmk_v1_SetPolicy {
@@ -128,7 +131,7 @@ typedef struct _lmk_v1_Status {
     pb_size_t candidates_count;
     lmk_v1_Process candidates[5];
     pb_size_t counters_count;
-    lmk_v1_Counter counters[48];
+    lmk_v1_Counter counters[72];
     pb_size_t programs_count;
     lmk_v1_ProgramCost programs[24];
     /* Absent: no lease. */
@@ -189,7 +192,7 @@ extern "C" {
 /* Initializer values for message structs */
 #define lmk_v1_StreamRequest_init_default        {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_default       {{0, {0}}, 0, {lmk_v1_GetStatus_init_default}}
-#define lmk_v1_GetStatus_init_default            {0}
+#define lmk_v1_GetStatus_init_default            {0, 0}
 #define lmk_v1_SetPolicy_init_default            {false, lmk_v1_Policy_init_default}
 #define lmk_v1_Detach_init_default               {0}
 #define lmk_v1_RenewLease_init_default           {0}
@@ -200,10 +203,10 @@ extern "C" {
 #define lmk_v1_Error_init_default                {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_default              {"", 0}
 #define lmk_v1_ProgramCost_init_default          {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
+#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
 #define lmk_v1_StreamRequest_init_zero           {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_zero          {{0, {0}}, 0, {lmk_v1_GetStatus_init_zero}}
-#define lmk_v1_GetStatus_init_zero               {0}
+#define lmk_v1_GetStatus_init_zero               {0, 0}
 #define lmk_v1_SetPolicy_init_zero               {false, lmk_v1_Policy_init_zero}
 #define lmk_v1_Detach_init_zero                  {0}
 #define lmk_v1_RenewLease_init_zero              {0}
@@ -214,7 +217,7 @@ extern "C" {
 #define lmk_v1_Error_init_zero                   {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_zero                 {"", 0}
 #define lmk_v1_ProgramCost_init_zero             {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
+#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
 #define lmk_v1_StreamRequest_token_tag           1
@@ -223,6 +226,7 @@ extern "C" {
 #define lmk_v1_StreamRequest_from_seq_tag        4
 #define lmk_v1_StreamRequest_follow_tag          5
 #define lmk_v1_GetStatus_with_candidates_tag     1
+#define lmk_v1_GetStatus_count_costs_tag         2
 #define lmk_v1_SetPolicy_policy_tag              1
 #define lmk_v1_RenewLease_lease_ms_tag           1
 #define lmk_v1_RequestKill_vendor_reason_tag     1
@@ -291,7 +295,8 @@ X(a, STATIC,   ONEOF,    MESSAGE,  (body,request_kill,body.request_kill),  14)
 #define lmk_v1_ControlRequest_body_request_kill_MSGTYPE lmk_v1_RequestKill
 
 #define lmk_v1_GetStatus_FIELDLIST(X, a) \
-X(a, STATIC,   SINGULAR, BOOL,     with_candidates,   1)
+X(a, STATIC,   SINGULAR, BOOL,     with_candidates,   1) \
+X(a, STATIC,   SINGULAR, BOOL,     count_costs,       2)
 #define lmk_v1_GetStatus_CALLBACK NULL
 #define lmk_v1_GetStatus_DEFAULT NULL
 
@@ -420,19 +425,19 @@ extern const pb_msgdesc_t lmk_v1_Status_msg;
 #define lmk_v1_Status_fields &lmk_v1_Status_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 7138
-#define lmk_v1_ControlRequest_size               590
+#define lmk_v1_ControlReply_size                 8440
+#define lmk_v1_ControlRequest_size               596
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
 #define lmk_v1_Done_size                         0
 #define lmk_v1_Error_size                        164
-#define lmk_v1_GetStatus_size                    2
+#define lmk_v1_GetStatus_size                    4
 #define lmk_v1_KillAnswer_size                   39
 #define lmk_v1_ProgramCost_size                  66
 #define lmk_v1_RenewLease_size                   11
 #define lmk_v1_RequestKill_size                  12
-#define lmk_v1_SetPolicy_size                    569
-#define lmk_v1_Status_size                       7117
+#define lmk_v1_SetPolicy_size                    575
+#define lmk_v1_Status_size                       8419
 #define lmk_v1_StreamRequest_size                78
 
 #ifdef __cplusplus

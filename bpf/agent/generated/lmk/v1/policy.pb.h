@@ -68,6 +68,10 @@ typedef struct _lmk_v1_Timing {
  refaulted since the last one. */
     bool has_early_out;
     bool early_out;
+    /* dry_run: how long a would-be kill whose victim lives on holds up the next verdict at most; 0
+ is without limit. */
+    bool has_shadow_timeout_ms;
+    uint32_t shadow_timeout_ms;
 } lmk_v1_Timing;
 
 /* What "really scarce" means: a stall or a breached watermark alone is no reason to kill
@@ -216,7 +220,7 @@ typedef struct _lmk_v1_Policy {
     /* Shown in status and reports. At most 63 bytes. */
     bool has_name;
     char name[64];
-    /* Decide and report as ever, but send no signal. */
+    /* Decide and report as ever, but send no signal (docs/commands.md, Shadow). */
     bool has_dry_run;
     bool dry_run;
     /* Without this a floor below 0 is refused by the host: it would let persistent and
@@ -285,7 +289,7 @@ extern "C" {
 
 /* Initializer values for message structs */
 #define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}}
-#define lmk_v1_Timing_init_default               {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0}
+#define lmk_v1_Timing_init_default               {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_default             {false, 0}
 #define lmk_v1_Stall_init_default                {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Swap_init_default                 {false, 0, false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0, false, 0}
@@ -296,7 +300,7 @@ extern "C" {
 #define lmk_v1_Kills_init_default                {false, 0, false, 0, false, _lmk_v1_Order_MIN, false, 0}
 #define lmk_v1_UidRange_init_default             {false, 0, false, 0}
 #define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}}
-#define lmk_v1_Timing_init_zero                  {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0}
+#define lmk_v1_Timing_init_zero                  {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_zero                {false, 0}
 #define lmk_v1_Stall_init_zero                   {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Swap_init_zero                    {false, 0, false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0, false, 0}
@@ -317,6 +321,7 @@ extern "C" {
 #define lmk_v1_Timing_poll_short_ms_tag          7
 #define lmk_v1_Timing_poll_long_ms_tag           8
 #define lmk_v1_Timing_early_out_tag              9
+#define lmk_v1_Timing_shadow_timeout_ms_tag      10
 #define lmk_v1_Scarcity_available_below_pct_tag  1
 #define lmk_v1_Stall_psi_partial_stall_ms_tag    1
 #define lmk_v1_Stall_psi_complete_stall_ms_tag   2
@@ -410,7 +415,8 @@ X(a, STATIC,   OPTIONAL, UINT32,   retry_ms,          5) \
 X(a, STATIC,   OPTIONAL, UENUM,    evaluate,          6) \
 X(a, STATIC,   OPTIONAL, UINT32,   poll_short_ms,     7) \
 X(a, STATIC,   OPTIONAL, UINT32,   poll_long_ms,      8) \
-X(a, STATIC,   OPTIONAL, BOOL,     early_out,         9)
+X(a, STATIC,   OPTIONAL, BOOL,     early_out,         9) \
+X(a, STATIC,   OPTIONAL, UINT32,   shadow_timeout_ms,  10)
 #define lmk_v1_Timing_CALLBACK NULL
 #define lmk_v1_Timing_DEFAULT NULL
 
@@ -518,13 +524,13 @@ extern const pb_msgdesc_t lmk_v1_UidRange_msg;
 #define lmk_v1_Floors_size                       12
 #define lmk_v1_Kills_size                        16
 #define lmk_v1_LowMem_size                       18
-#define lmk_v1_Policy_size                       566
+#define lmk_v1_Policy_size                       572
 #define lmk_v1_Reclaim_size                      12
 #define lmk_v1_Scarcity_size                     6
 #define lmk_v1_Stall_size                        54
 #define lmk_v1_Swap_size                         36
 #define lmk_v1_Thrashing_size                    32
-#define lmk_v1_Timing_size                       46
+#define lmk_v1_Timing_size                       52
 #define lmk_v1_UidRange_size                     12
 
 #ifdef __cplusplus

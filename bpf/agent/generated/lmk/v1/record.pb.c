@@ -39,6 +39,13 @@ PB_BIND(lmk_v1_KillTimes, lmk_v1_KillTimes, AUTO)
 PB_BIND(lmk_v1_KillReport, lmk_v1_KillReport, 2)
 
 
+PB_BIND(lmk_v1_OtherKill, lmk_v1_OtherKill, 2)
+
+
+PB_BIND(lmk_v1_OtherKill_Sender, lmk_v1_OtherKill_Sender, AUTO)
+
+
+
 
 
 

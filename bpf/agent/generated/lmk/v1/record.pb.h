@@ -113,6 +113,20 @@ typedef enum _lmk_v1_KillReport_MemoryBack {
     lmk_v1_KillReport_MemoryBack_PROCESS_MRELEASE = 2
 } lmk_v1_KillReport_MemoryBack;
 
+typedef enum _lmk_v1_OtherKill_Cause {
+    /* The signal was sent before the handlers were there, or went by unseen. */
+    lmk_v1_OtherKill_Cause_CAUSE_UNSPECIFIED = 0,
+    /* The kernel's OOM killer. */
+    lmk_v1_OtherKill_Cause_KERNEL_OOM = 1,
+    /* The lmkd that runs on the device. */
+    lmk_v1_OtherKill_Cause_LMKD = 2,
+    /* Another process (or itself): kill(2), cgroup.kill, a parent's death that it asked to be
+ told of. */
+    lmk_v1_OtherKill_Cause_PROCESS = 3,
+    /* The kernel, for another reason: a limit of CPU time, the end of a PID namespace. */
+    lmk_v1_OtherKill_Cause_KERNEL = 4
+} lmk_v1_OtherKill_Cause;
+
 /* Struct definitions */
 /* A stream, a spool file and a capture are all this message: each record is tag, length,
  payload, so captures concatenate and a truncated tail costs only the last record. */
@@ -359,6 +373,30 @@ typedef struct _lmk_v1_KillReport {
     bool agent_absent;
 } lmk_v1_KillReport;
 
+typedef struct _lmk_v1_OtherKill_Sender {
+    int32_t pid;
+    uint32_t uid;
+    /* As Process.name. */
+    char name[96];
+    char comm[16];
+} lmk_v1_OtherKill_Sender;
+
+/* A process that ended by a SIGKILL that lmk did not send. Made at its exit. */
+typedef struct _lmk_v1_OtherKill {
+    /* As it was at the signal; where that was not seen, at the exit. */
+    bool has_victim;
+    lmk_v1_Process victim;
+    lmk_v1_OtherKill_Cause cause;
+    /* Who ran when the signal was sent: PROCESS, LMKD: who sent it. KERNEL_OOM: whose allocation
+ found no memory. KERNEL: on whose behalf, or nobody who has to do with it. */
+    bool has_sender;
+    lmk_v1_OtherKill_Sender sender;
+    bool has_signalled_ns;
+    uint64_t signalled_ns;
+    /* Last thread of the group gone. */
+    uint64_t exited_ns;
+} lmk_v1_OtherKill;
+
 typedef struct _lmk_v1_Record {
     /* 1.. without gaps within a run of the agent; 0 on Hello, Heartbeat and Lost, which are
  not spooled. */
@@ -374,6 +412,7 @@ typedef struct _lmk_v1_Record {
         lmk_v1_Lost lost;
         lmk_v1_KillReport kill;
         lmk_v1_Lifecycle lifecycle;
+        lmk_v1_OtherKill other_kill;
     } body;
 } lmk_v1_Record;
 
@@ -411,6 +450,10 @@ extern "C" {
 #define _lmk_v1_KillReport_MemoryBack_MAX lmk_v1_KillReport_MemoryBack_PROCESS_MRELEASE
 #define _lmk_v1_KillReport_MemoryBack_ARRAYSIZE ((lmk_v1_KillReport_MemoryBack)(lmk_v1_KillReport_MemoryBack_PROCESS_MRELEASE+1))
 
+#define _lmk_v1_OtherKill_Cause_MIN lmk_v1_OtherKill_Cause_CAUSE_UNSPECIFIED
+#define _lmk_v1_OtherKill_Cause_MAX lmk_v1_OtherKill_Cause_KERNEL
+#define _lmk_v1_OtherKill_Cause_ARRAYSIZE ((lmk_v1_OtherKill_Cause)(lmk_v1_OtherKill_Cause_KERNEL+1))
+
 
 
 #define lmk_v1_Hello_kill_path_ENUMTYPE lmk_v1_KillPath
@@ -431,6 +474,9 @@ extern "C" {
 #define lmk_v1_KillReport_path_ENUMTYPE lmk_v1_KillPath
 #define lmk_v1_KillReport_carrier_ENUMTYPE lmk_v1_Carrier
 
+#define lmk_v1_OtherKill_cause_ENUMTYPE lmk_v1_OtherKill_Cause
+
+
 
 /* Initializer values for message structs */
 #define lmk_v1_Stream_init_default               {0}
@@ -444,6 +490,8 @@ extern "C" {
 #define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
 #define lmk_v1_KillTimes_init_default            {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_KillReport_init_default           {0, false, lmk_v1_Process_init_default, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, false, lmk_v1_Sample_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, 0, false, lmk_v1_KillTimes_init_default, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
+#define lmk_v1_OtherKill_init_default            {false, lmk_v1_Process_init_default, _lmk_v1_OtherKill_Cause_MIN, false, lmk_v1_OtherKill_Sender_init_default, false, 0, 0}
+#define lmk_v1_OtherKill_Sender_init_default     {0, 0, "", ""}
 #define lmk_v1_Stream_init_zero                  {0}
 #define lmk_v1_Record_init_zero                  {0, 0, 0, 0, {lmk_v1_Hello_init_zero}}
 #define lmk_v1_Hello_init_zero                   {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN}
@@ -455,6 +503,8 @@ extern "C" {
 #define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
 #define lmk_v1_KillTimes_init_zero               {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_KillReport_init_zero              {0, false, lmk_v1_Process_init_zero, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, false, lmk_v1_Sample_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, 0, false, lmk_v1_KillTimes_init_zero, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
+#define lmk_v1_OtherKill_init_zero               {false, lmk_v1_Process_init_zero, _lmk_v1_OtherKill_Cause_MIN, false, lmk_v1_OtherKill_Sender_init_zero, false, 0, 0}
+#define lmk_v1_OtherKill_Sender_init_zero        {0, 0, "", ""}
 
 /* Field tags (for use in manual encoding/decoding) */
 #define lmk_v1_Hello_protocol_version_tag        1
@@ -572,6 +622,15 @@ extern "C" {
 #define lmk_v1_KillReport_foreground_services_tag 26
 #define lmk_v1_KillReport_processes_with_foreground_services_tag 27
 #define lmk_v1_KillReport_agent_absent_tag       28
+#define lmk_v1_OtherKill_Sender_pid_tag          1
+#define lmk_v1_OtherKill_Sender_uid_tag          2
+#define lmk_v1_OtherKill_Sender_name_tag         3
+#define lmk_v1_OtherKill_Sender_comm_tag         4
+#define lmk_v1_OtherKill_victim_tag              1
+#define lmk_v1_OtherKill_cause_tag               2
+#define lmk_v1_OtherKill_sender_tag              3
+#define lmk_v1_OtherKill_signalled_ns_tag        4
+#define lmk_v1_OtherKill_exited_ns_tag           5
 #define lmk_v1_Record_seq_tag                    1
 #define lmk_v1_Record_time_ns_tag                2
 #define lmk_v1_Record_run_tag                    3
@@ -580,6 +639,7 @@ extern "C" {
 #define lmk_v1_Record_lost_tag                   12
 #define lmk_v1_Record_kill_tag                   13
 #define lmk_v1_Record_lifecycle_tag              14
+#define lmk_v1_Record_other_kill_tag             15
 
 /* Struct field encoding specification for nanopb */
 #define lmk_v1_Stream_FIELDLIST(X, a) \
@@ -595,7 +655,8 @@ X(a, STATIC,   ONEOF,    MESSAGE,  (body,hello,body.hello),  10) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,heartbeat,body.heartbeat),  11) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,lost,body.lost),  12) \
 X(a, STATIC,   ONEOF,    MESSAGE,  (body,kill,body.kill),  13) \
-X(a, STATIC,   ONEOF,    MESSAGE,  (body,lifecycle,body.lifecycle),  14)
+X(a, STATIC,   ONEOF,    MESSAGE,  (body,lifecycle,body.lifecycle),  14) \
+X(a, STATIC,   ONEOF,    MESSAGE,  (body,other_kill,body.other_kill),  15)
 #define lmk_v1_Record_CALLBACK NULL
 #define lmk_v1_Record_DEFAULT NULL
 #define lmk_v1_Record_body_hello_MSGTYPE lmk_v1_Hello
@@ -603,6 +664,7 @@ X(a, STATIC,   ONEOF,    MESSAGE,  (body,lifecycle,body.lifecycle),  14)
 #define lmk_v1_Record_body_lost_MSGTYPE lmk_v1_Lost
 #define lmk_v1_Record_body_kill_MSGTYPE lmk_v1_KillReport
 #define lmk_v1_Record_body_lifecycle_MSGTYPE lmk_v1_Lifecycle
+#define lmk_v1_Record_body_other_kill_MSGTYPE lmk_v1_OtherKill
 
 #define lmk_v1_Hello_FIELDLIST(X, a) \
 X(a, STATIC,   SINGULAR, UINT32,   protocol_version,   1) \
@@ -761,6 +823,25 @@ X(a, STATIC,   SINGULAR, BOOL,     agent_absent,     28)
 #define lmk_v1_KillReport_candidates_MSGTYPE lmk_v1_Process
 #define lmk_v1_KillReport_times_MSGTYPE lmk_v1_KillTimes
 
+#define lmk_v1_OtherKill_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  victim,            1) \
+X(a, STATIC,   SINGULAR, UENUM,    cause,             2) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  sender,            3) \
+X(a, STATIC,   OPTIONAL, FIXED64,  signalled_ns,      4) \
+X(a, STATIC,   SINGULAR, FIXED64,  exited_ns,         5)
+#define lmk_v1_OtherKill_CALLBACK NULL
+#define lmk_v1_OtherKill_DEFAULT NULL
+#define lmk_v1_OtherKill_victim_MSGTYPE lmk_v1_Process
+#define lmk_v1_OtherKill_sender_MSGTYPE lmk_v1_OtherKill_Sender
+
+#define lmk_v1_OtherKill_Sender_FIELDLIST(X, a) \
+X(a, STATIC,   SINGULAR, INT32,    pid,               1) \
+X(a, STATIC,   SINGULAR, UINT32,   uid,               2) \
+X(a, STATIC,   SINGULAR, STRING,   name,              3) \
+X(a, STATIC,   SINGULAR, STRING,   comm,              4)
+#define lmk_v1_OtherKill_Sender_CALLBACK NULL
+#define lmk_v1_OtherKill_Sender_DEFAULT NULL
+
 extern const pb_msgdesc_t lmk_v1_Stream_msg;
 extern const pb_msgdesc_t lmk_v1_Record_msg;
 extern const pb_msgdesc_t lmk_v1_Hello_msg;
@@ -772,6 +853,8 @@ extern const pb_msgdesc_t lmk_v1_Signal_msg;
 extern const pb_msgdesc_t lmk_v1_Process_msg;
 extern const pb_msgdesc_t lmk_v1_KillTimes_msg;
 extern const pb_msgdesc_t lmk_v1_KillReport_msg;
+extern const pb_msgdesc_t lmk_v1_OtherKill_msg;
+extern const pb_msgdesc_t lmk_v1_OtherKill_Sender_msg;
 
 /* Defines for backwards compatibility with code written before nanopb-0.4.0 */
 #define lmk_v1_Stream_fields &lmk_v1_Stream_msg
@@ -785,6 +868,8 @@ extern const pb_msgdesc_t lmk_v1_KillReport_msg;
 #define lmk_v1_Process_fields &lmk_v1_Process_msg
 #define lmk_v1_KillTimes_fields &lmk_v1_KillTimes_msg
 #define lmk_v1_KillReport_fields &lmk_v1_KillReport_msg
+#define lmk_v1_OtherKill_fields &lmk_v1_OtherKill_msg
+#define lmk_v1_OtherKill_Sender_fields &lmk_v1_OtherKill_Sender_msg
 
 /* Maximum encoded size of messages (where known) */
 #define lmk_v1_Heartbeat_size                    40
@@ -793,6 +878,8 @@ extern const pb_msgdesc_t lmk_v1_KillReport_msg;
 #define lmk_v1_KillTimes_size                    74
 #define lmk_v1_Lifecycle_size                    187
 #define lmk_v1_Lost_size                         30
+#define lmk_v1_OtherKill_Sender_size             131
+#define lmk_v1_OtherKill_size                    404
 #define lmk_v1_Process_size                      247
 #define lmk_v1_Record_size                       2678
 #define lmk_v1_Sample_size                       319

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "others.h"
+
+#include <string.h>
+
+#include "names.h"
+#include "protect.h"
+#include "shared.h"
+
+static bool same(const struct lmk_other_event *a, const struct lmk_other_event *b)
+{
+	return a->head.time_ns == b->head.time_ns && a->victim.pid == b->victim.pid;
+}
+
+static bool is_spooled(const struct shared *shared, const struct lmk_other_event *event)
+{
+	return event->head.time_ns == shared->last_other_ns &&
+	       event->victim.pid == shared->last_other_pid;
+}
+
+bool others_take(struct shared *shared, const struct lmk_other_event *event)
+{
+	struct other *free_slot = NULL;
+
+	/* A dead agent may have taken it without telling the ring so. */
+	if (is_spooled(shared, event))
+		return true;
+	for (int i = 0; i < OTHER_SLOTS; i++) {
+		struct other *other = &shared->others[i];
+
+		if (!atomic_load_explicit(&other->taken, memory_order_acquire))
+			free_slot = other;
+		else if (same(&other->event, event))
+			return true;
+	}
+	if (!free_slot)
+		return false;
+	free_slot->event = *event;
+	/* Its own memory is gone by now: what was read ahead, or nothing. */
+	names_find(event->victim.pid, process_ticks(event->victim.start_ns),
+		   free_slot->victim_name);
+	free_slot->sender_name[0] = 0;
+	atomic_store_explicit(&free_slot->taken, 1, memory_order_release);
+	return true;
+}
+
+/* Who sent it mostly lives on: a daemon, a shell. */
+static void find_sender(struct other *other)
+{
+	struct lmk_other_event *event = &other->event;
+	__u64 ticks = process_ticks(event->sender_start_ns);
+
+	if (!event->sender_pid)
+		return;
+	if (!names_find(event->sender_pid, ticks, other->sender_name) &&
+	    (!process_is(event->sender_pid, ticks) ||
+	     process_command(event->sender_pid, other->sender_name)))
+		other->sender_name[0] = 0;
+	if (event->cause == LMK_OTHER_PROCESS && protect_is_lmkd(event->sender_pid, ticks))
+		event->cause = LMK_OTHER_LMKD;
+}
+
+struct other *others_first(struct shared *shared)
+{
+	struct other *first = NULL;
+
+	for (int i = 0; i < OTHER_SLOTS; i++) {
+		struct other *other = &shared->others[i];
+
+		if (!atomic_load_explicit(&other->taken, memory_order_acquire))
+			continue;
+		if (is_spooled(shared, &other->event)) {
+			/* A dead agent spooled it and did not live to free it. */
+			atomic_store_explicit(&other->taken, 0, memory_order_release);
+			continue;
+		}
+		if (!first || other->event.head.time_ns < first->event.head.time_ns)
+			first = other;
+	}
+	if (first)
+		find_sender(first);
+	return first;
+}
+
+void others_spooled(struct shared *shared, struct other *other)
+{
+	shared->last_other_pid = other->event.victim.pid;
+	shared->last_other_ns = other->event.head.time_ns;
+	atomic_store_explicit(&other->taken, 0, memory_order_release);
+}
