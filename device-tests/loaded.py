@@ -27,7 +27,7 @@ from lmk.build.sources import source_root
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.policy import Policy, load
-from lmk.policy.layout import UID_RANGES, PolicyStruct
+from lmk.policy.layout import PolicyStruct
 
 __all__ = [
     "FIRST_UID",
@@ -96,21 +96,7 @@ def urgent_policy(floor: int = 900) -> Policy:
 
 def raw(policy: Policy) -> bytes:
     """``struct lmk_policy``, as ``lmk_policy_from_pb()`` makes it."""
-    view = PolicyStruct()
-    for member in Policy.DESCRIPTOR.fields:
-        value = getattr(policy, member.name)
-        if member.is_repeated:
-            assert len(value) <= UID_RANGES
-            for index, entry in enumerate(value):
-                getattr(view, member.name)[index].first = entry.first
-                getattr(view, member.name)[index].last = entry.last
-            setattr(view, f"{member.name}_count", len(value))
-        elif member.message_type is not None:
-            for part in member.message_type.fields:
-                setattr(view, f"{member.name}_{part.name}", int(getattr(value, part.name)))
-        elif member.name != "name":
-            setattr(view, member.name, int(value))
-    return bytes(view)
+    return bytes(PolicyStruct.of(policy))
 
 
 @cache

@@ -21,6 +21,7 @@
 #include "names.h"
 #include "process.h"
 #include "protect.h"
+#include "rules.h"
 #include "status.h"
 #include "stream.h"
 
@@ -62,6 +63,7 @@ static void hear_decider(struct agent *agent)
 	agent_report_kills(agent);
 	if (decider_pressure_began(agent->decider)) {
 		names_refresh();
+		rules_refresh(agent);
 		agent_refresh_protected(agent);
 	}
 }
@@ -114,6 +116,12 @@ static void hear(struct agent *agent, const struct epoll_event *event)
 		protect_tries = 0;
 		agent_refresh_protected(agent);
 		break;
+	case SOURCE_PACKAGES:
+		rules_hear_packages(agent);
+		break;
+	case SOURCE_RENAMED:
+		rules_hear_renamed(agent);
+		break;
 	default:
 		break;
 	}
@@ -154,6 +162,7 @@ static __u64 keep_time(struct agent *agent)
 	if (agent->decider) {
 		if (now_ns >= agent->next_names_ns) {
 			names_refresh();
+			rules_refresh(agent);
 			agent->next_names_ns = now_ns + NAMES_REFRESH_NS;
 		}
 		if (next_protect_ns && now_ns >= next_protect_ns)

@@ -21,6 +21,7 @@
 #include "policy_check.h"
 #include "policy_from_pb.h"
 #include "process.h"
+#include "rules.h"
 #include "sha256.h"
 #include "socket.h"
 
@@ -39,10 +40,14 @@ int agent_set_policy(struct agent *agent, const lmk_v1_Policy *policy)
 	if (!pb_encode(&stream, lmk_v1_Policy_fields, policy))
 		return -EMSGSIZE;
 	lmk_policy_from_pb(policy, &view);
-	error = bpf_map_set(agent->pins.policy, &zero, &view);
+	error = rules_prepare(agent, policy, &view);
+	if (!error)
+		error = bpf_map_set(agent->pins.policy, &zero, &view);
 	if (error)
 		return error;
-	agent->policy = *policy;
+	if (policy != &agent->policy)
+		agent->policy = *policy;
+	rules_settle(agent);
 	/* For the next agent. */
 	memcpy(shared->policy, bytes, stream.bytes_written);
 	shared->policy_bytes = (__u32)stream.bytes_written;
@@ -134,6 +139,14 @@ static int open_handlers(struct agent *agent)
 		return -EINVAL;
 	}
 	shared->kill_timeout_ms = agent->policy.timing.kill_timeout_ms;
+	/* The handlers wait for it (write_view()), or know those that a dead agent resolved. */
+	if (agent->policy.rules_count) {
+		error = agent_set_policy(agent, &agent->policy);
+		if (error) {
+			log_line("rules: %s", strerror(-error));
+			return error;
+		}
+	}
 	names_refresh();
 	agent->next_names_ns = boottime_ns() + NAMES_REFRESH_NS;
 	agent->decider_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

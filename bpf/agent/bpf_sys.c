@@ -86,6 +86,7 @@ int pins_open(struct pins *pins, const char **missing)
 		{&pins->policy, "maps/policy"},	      {&pins->counters, "maps/counters"},
 		{&pins->protected, "maps/protected"}, {&pins->agent, "maps/agent"},
 		{&pins->carriers, "maps/carriers"},   {&pins->events, "maps/events"},
+		{&pins->rules, "maps/rules"},	      {&pins->renamed, "maps/renamed"},
 		{&pins->call, "programs/lmk_call"},
 	};
 	struct bpf_map_info info;
@@ -103,20 +104,24 @@ int pins_open(struct pins *pins, const char **missing)
 			return error;
 		}
 	}
+	*missing = "maps/events";
 	error = object_info(pins->events, &info, sizeof(info));
-	if (error) {
-		*missing = "maps/events";
-		pins_close(pins);
-		return error;
-	}
 	pins->events_bytes = info.max_entries;
-	return 0;
+	if (!error) {
+		*missing = "maps/renamed";
+		error = object_info(pins->renamed, &info, sizeof(info));
+		pins->renamed_bytes = info.max_entries;
+	}
+	if (error)
+		pins_close(pins);
+	return error;
 }
 
 void pins_close(struct pins *pins)
 {
-	int *fds[] = {&pins->policy, &pins->counters, &pins->protected,
-		      &pins->agent,  &pins->events,   &pins->call};
+	int *fds[] = {&pins->policy,   &pins->counters, &pins->protected,
+		      &pins->rules,    &pins->renamed,	&pins->agent,
+		      &pins->carriers, &pins->events,	&pins->call};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)

@@ -14,6 +14,9 @@ struct pins {
 	int policy;
 	int counters;
 	int protected;
+	int rules;
+	int renamed;
+	__u32 renamed_bytes;
 	int agent;
 	int carriers;
 	int events;

@@ -14,7 +14,7 @@
 #include "spool_read.h"
 
 #define CLIENTS_MAX	   8
-#define CLIENT_REQUEST_MAX 1024 /* payload, bytes */
+#define CLIENT_REQUEST_MAX 4096 /* payload, bytes: a policy with all its rules */
 #define CLIENT_BLOCK	   (32 * 1024)
 /* Between connecting and the whole first request. */
 #define CLIENT_REQUEST_NS (5 * NSEC_PER_SEC)

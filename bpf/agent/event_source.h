@@ -15,7 +15,9 @@ enum source {
 	SOURCE_PROTECTED = 6, /* pidfd of adbd or lmkd */
 	SOURCE_RING = 7,
 	SOURCE_STOP = 8,
-	SOURCE_VICTIM = 9, /* pidfd */
+	SOURCE_VICTIM = 9,    /* pidfd */
+	SOURCE_PACKAGES = 10, /* inotify: the list of installed packages */
+	SOURCE_RENAMED = 11,  /* ring: processes that may have a name that a rule is for */
 };
 
 static inline __u64 event_source(enum source source, __u32 index)

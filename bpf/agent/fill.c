@@ -145,7 +145,7 @@ int fill_main(const char *dir, __u64 count, bool full, __u32 spool_limit_kb)
 		size_t length;
 
 		kill.event.kill_id = i;
-		length = full ? record_kill(payload, spool.run, spool.next_seq, &kill)
+		length = full ? record_kill(payload, spool.run, spool.next_seq, &kill, NULL)
 			      : record_lifecycle(payload, spool.run, spool.next_seq,
 						 lmk_v1_Lifecycle_Kind_FILL, NULL, NULL, "");
 		error = spool_append(&spool, payload, length);

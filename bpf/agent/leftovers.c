@@ -58,7 +58,7 @@ static int spool_kills(struct shared *shared)
 		return error;
 	while ((first = first_kill(shared))) {
 		spool_append(&spool, payload,
-			     record_kill(payload, spool.run, spool.next_seq, first));
+			     record_kill(payload, spool.run, spool.next_seq, first, NULL));
 		shared->last_kill_id = first->event.kill_id;
 		first->state = KILL_FREE;
 	}

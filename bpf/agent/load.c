@@ -15,6 +15,7 @@
 #include "policy_check.h"
 #include "policy_from_pb.h"
 #include "process.h"
+#include "rules.h"
 #include "session_file.h"
 
 /* Of a verifier log, shown when loading fails: its end says what was refused. */
@@ -88,6 +89,9 @@ static void write_view(const char *path, const struct shared *shared)
 	if (!policy_decode(shared->policy, shared->policy_bytes, &policy, why, sizeof(why)))
 		fail(EXIT_USAGE, "policy: %s", why);
 	lmk_policy_from_pb(&policy, &view);
+	/* Until the agent has resolved them nobody can tell who is protected. */
+	if (rules_need_agent(&policy))
+		view.dry_run = 1;
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || write(fd, &view, sizeof(view)) != sizeof(view))
 		fail(EXIT_TRANSIENT, "%s: %s", path, strerror(errno));

@@ -49,6 +49,55 @@ static bool ranges_ok(const struct check *check, const char *field, const lmk_v1
 	return true;
 }
 
+/* Which of `rules` it is goes before what is wrong with it. */
+static bool rule_within(const struct check *check, pb_size_t index, const char *field,
+			__INT64_TYPE__ value, __INT64_TYPE__ least, __INT64_TYPE__ most)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "rules[%u].%s", (unsigned int)index, field);
+	return within(check, path, true, value, least, most);
+}
+
+static bool rule_ok(const struct check *check, pb_size_t index, const lmk_v1_AppRule *rule)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "rules[%u]", (unsigned int)index);
+	switch (rule->which_match) {
+	case lmk_v1_AppRule_uids_tag:
+		if (!ranges_ok(check, path, &rule->match.uids, 1))
+			return false;
+		break;
+	case lmk_v1_AppRule_package_tag:
+		if (!rule->match.package[0])
+			return complain(check, path, "package is empty");
+		break;
+	case lmk_v1_AppRule_process_tag:
+		if (!rule->match.process[0])
+			return complain(check, path, "process is empty");
+		break;
+	default:
+		return complain(check, path, "one of uids, package, process is needed");
+	}
+	if (!rule->protect && !rule->prefer && !rule->has_floor_score &&
+	    !(rule->has_weight_pct && rule->weight_pct != 100) && !rule->relaunch_cost_kb)
+		return complain(check, path, "changes nothing");
+	return (!rule->has_floor_score ||
+		rule_within(check, index, "floor_score", rule->floor_score, -999, 999)) &&
+	       (!rule->has_weight_pct ||
+		rule_within(check, index, "weight_pct", rule->weight_pct, 0, 1000));
+}
+
+static bool rules_ok(const struct check *check, const lmk_v1_Policy *policy)
+{
+	for (pb_size_t i = 0; i < policy->rules_count; i++) {
+		if (!rule_ok(check, i, &policy->rules[i]))
+			return false;
+	}
+	return true;
+}
+
 static bool timing_ok(const struct check *check, const lmk_v1_Timing *timing)
 {
 	return within(check, "timing.pressure_interval_ms", timing->has_pressure_interval_ms,
@@ -186,7 +235,8 @@ bool policy_check(const lmk_v1_Policy *policy, char *why, size_t why_size)
 
 	return timing_ok(&check, &policy->timing) && stall_ok(&check, &policy->stall) &&
 	       swap_ok(&check, &policy->swap) && thrashing_ok(&check, &policy->thrashing) &&
-	       low_mem_ok(&check, &policy->low_mem) && rest_ok(&check, policy);
+	       low_mem_ok(&check, &policy->low_mem) && rest_ok(&check, policy) &&
+	       rules_ok(&check, policy);
 }
 
 bool policy_decode(const void *bytes, size_t length, lmk_v1_Policy *policy, char *why,

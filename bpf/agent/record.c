@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "policy/rank.h"
+#include "rules.h"
 #include "spool.h"
 
 static lmk_v1_Record message;
@@ -113,9 +114,10 @@ void record_sample(lmk_v1_Sample *out, const struct lmk_sample *sample)
 	out->compression_pct = sample->compression_pct;
 }
 
-void record_process(lmk_v1_Process *out, const struct lmk_process *process, const char *name)
+void record_process(lmk_v1_Process *out, const struct lmk_process *process, const char *name,
+		    const lmk_v1_Policy *policy)
 {
-	char comm[LMK_COMM + 1];
+	char comm[LMK_COMM + 1], match[160] = "";
 
 	memset(out, 0, sizeof(*out));
 	out->pid = process->pid;
@@ -136,6 +138,10 @@ void record_process(lmk_v1_Process *out, const struct lmk_process *process, cons
 	out->has_minor_faults = out->has_major_faults = true;
 	out->minor_faults = process->min_flt;
 	out->major_faults = process->maj_flt;
+	out->rule = process->rule;
+	if (policy)
+		rules_describe(policy, process->rule, match, sizeof(match));
+	copy_text(out->rule_match, sizeof(out->rule_match), match);
 }
 
 static void add_signal(lmk_v1_Signal *out, pb_size_t *count, lmk_v1_Signal_Kind kind, __u64 value,
@@ -226,7 +232,8 @@ static void kill_effects(lmk_v1_KillReport *out, const struct kill *kill)
 	out->psi_full_delta_us = change(before->psi_full_total_us, after->psi_full_total_us);
 }
 
-size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill)
+size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill,
+		   const lmk_v1_Policy *policy)
 {
 	const struct lmk_kill_event *event = &kill->event;
 	lmk_v1_KillReport *report = &message.body.kill;
@@ -234,7 +241,7 @@ size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill)
 	begin(run, seq, lmk_v1_Record_kill_tag);
 	report->kill_id = event->kill_id;
 	report->has_victim = true;
-	record_process(&report->victim, &event->victim, kill->victim_name);
+	record_process(&report->victim, &event->victim, kill->victim_name, policy);
 	report->victim.address_space_sharers = event->sharers;
 	report->reason = (lmk_v1_Reason)event->verdict.reason;
 	report->min_oom_score_adj = event->verdict.floor;
@@ -243,7 +250,7 @@ size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill)
 	record_sample(&report->before, &event->sample);
 	for (__u32 i = 0; i < event->n_candidates && i < LMK_CANDIDATES; i++)
 		record_process(&report->candidates[report->candidates_count++],
-			       &event->candidates[i], kill->candidate_names[i]);
+			       &event->candidates[i], kill->candidate_names[i], policy);
 	report->processes_seen = event->processes_seen;
 	report->processes_eligible = event->processes_eligible;
 	report->has_times = true;
@@ -272,7 +279,7 @@ size_t record_other(__u8 *out, __u32 run, __u64 seq, const struct other *other)
 
 	begin(run, seq, lmk_v1_Record_other_kill_tag);
 	report->has_victim = true;
-	record_process(&report->victim, &event->victim, other->victim_name);
+	record_process(&report->victim, &event->victim, other->victim_name, NULL);
 	/* Who died for something else was not worth a second walk over its threads. */
 	report->victim.has_minor_faults = report->victim.has_major_faults = false;
 	report->cause = (lmk_v1_OtherKill_Cause)event->cause;

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "kill.h"
+#include "lmk/v1/policy.pb.h"
 #include "lmk/v1/record.pb.h"
 #include "others.h"
 
@@ -21,7 +22,9 @@ struct record_peer {
 };
 
 /* Each returns the bytes of the payload written to `out` (of lmk_v1_Record_size); 0: a bug. */
-size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill);
+/* `policy`: that the kill was made by; NULL: it is not known any more. */
+size_t record_kill(__u8 *out, __u32 run, __u64 seq, const struct kill *kill,
+		   const lmk_v1_Policy *policy);
 size_t record_other(__u8 *out, __u32 run, __u64 seq, const struct other *other);
 /* `peer` and `ring_lost` may be NULL; `text` is cut to what the message holds. */
 size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
@@ -35,7 +38,9 @@ size_t record_frame(__u8 *out, const __u8 *payload, size_t length);
 
 /* The protocol's view of what the handlers saw: also for Status. */
 void record_sample(lmk_v1_Sample *out, const struct lmk_sample *sample);
-void record_process(lmk_v1_Process *out, const struct lmk_process *process, const char *name);
+/* `policy`: whose rules process->rule is of; NULL: it is not known. */
+void record_process(lmk_v1_Process *out, const struct lmk_process *process, const char *name,
+		    const lmk_v1_Policy *policy);
 /* Every signal that was measured, beside its limit. Returns how many. */
 #define RECORD_SIGNALS 9
 pb_size_t record_signals(lmk_v1_Signal out[RECORD_SIGNALS], const struct lmk_sample *sample,

@@ -12,6 +12,7 @@
 #include "decide_thread.h"
 #include "exit_code.h"
 #include "names.h"
+#include "rules.h"
 
 #define REFUSED_BURST	  8
 #define REFUSED_WINDOW_NS (60 * NSEC_PER_SEC)
@@ -127,6 +128,12 @@ static void report_others(struct agent *agent)
 	}
 }
 
+/* That the kill was made by; NULL: another one is in force by now. */
+static const lmk_v1_Policy *policy_of(const struct agent *agent, const struct kill *kill)
+{
+	return kill->event.rules_generation == rules_generation() ? &agent->policy : NULL;
+}
+
 static void report_own(struct agent *agent)
 {
 	struct shared *shared = agent->shared;
@@ -148,7 +155,8 @@ static void report_own(struct agent *agent)
 		/* A dead agent may have spooled it and not lived to free it. */
 		if (first->event.kill_id != shared->last_kill_id)
 			spool(agent, payload,
-			      record_kill(payload, agent->spool.run, agent->spool.next_seq, first));
+			      record_kill(payload, agent->spool.run, agent->spool.next_seq, first,
+					  policy_of(agent, first)));
 		shared->last_kill_id = first->event.kill_id;
 		/* The next to die are likely these: read their names while they are well. */
 		for (__u32 i = 0; i < first->event.n_candidates && i < LMK_CANDIDATES; i++)

@@ -11,6 +11,7 @@
 #include "lease.h"
 #include "names.h"
 #include "record.h"
+#include "rules.h"
 #include "swap.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof(*(array)))
@@ -26,8 +27,8 @@ static const char *const outcomes[LMK_OUT_MAX] = {
 
 /* In the order of enum lmk_refusal. */
 static const char *const refusals[LMK_REFUSE_MAX] = {
-	"none", "init",	 "kernel_thread", "adj_never",	 "protected",
-	"uid",	"dying", "no_mm",	  "below_floor", "shares_memory",
+	"none",	 "init",  "kernel_thread", "adj_never",	    "protected", "uid",
+	"dying", "no_mm", "below_floor",   "shares_memory", "rule",
 };
 
 /* By enum lmk_verdict_slot. */
@@ -119,11 +120,27 @@ static bool ask_handlers(const struct agent *agent, struct lmk_call *call, bool 
 	return false;
 }
 
+static void add_rules(const struct agent *agent, lmk_v1_Status *status)
+{
+	for (pb_size_t i = 0; i < agent->policy.rules_count; i++) {
+		lmk_v1_RuleStatus *rule = &status->rules[status->rules_count++];
+		__s32 app_id = rules_app_id(i);
+
+		rule->has_app_id = app_id >= 0;
+		rule->app_id = (__u32)app_id;
+	}
+}
+
 static void add_handlers(struct agent *agent, lmk_v1_Status *status, bool with_candidates)
 {
 	struct lmk_call call;
 
+	add_rules(agent, status);
 	if (ask_handlers(agent, &call, with_candidates)) {
+		for (pb_size_t i = 0; with_candidates && i < status->rules_count; i++) {
+			status->rules[i].has_processes = true;
+			status->rules[i].processes = call.rule_processes[i];
+		}
 		status->has_sample = true;
 		record_sample(&status->sample, &call.sample);
 		status->signals_count =
@@ -139,7 +156,7 @@ static void add_handlers(struct agent *agent, lmk_v1_Status *status, bool with_c
 			names_read(candidate->pid, ticks);
 			names_find(candidate->pid, ticks, name);
 			record_process(&status->candidates[status->candidates_count++], candidate,
-				       name);
+				       name, &agent->policy);
 		}
 	}
 	add_programs(status);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * When processes get their oom_score_adj. lmkd keeps a list for each value, in the order in which
- * it was told over its socket; the kernel says the same to everybody.
+ * When processes get their oom_score_adj, and their names. lmkd keeps a list for each value, in the
+ * order in which it was told over its socket; the kernel says the same to everybody.
  */
 #ifndef LMK_ADJ_BPF_H
 #define LMK_ADJ_BPF_H
 
-#include "maps.bpf.h"
+#include "rules.bpf.h"
 
 /* In the task that writes /proc/PID/oom_score_adj, with `task` the one that gets it. */
 SEC("tp_btf/oom_score_adj_update")
@@ -19,6 +19,16 @@ int BPF_PROG(lmk_on_adj, struct task_struct *task)
 	__s32 pid = task->tgid;
 
 	bpf_map_update_elem(&adj_times, &pid, &seen, 0);
+	/* An Android app has its name by the time that it gets its first adj. */
+	tell_renamed(pid);
+	return 0;
+}
+
+/* In the task that has just become another program. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(lmk_on_exec, struct task_struct *task)
+{
+	tell_renamed(task->tgid);
 	return 0;
 }
 

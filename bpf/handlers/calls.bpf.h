@@ -138,6 +138,8 @@ static __always_inline int status(struct lmk_call *call)
 			find_candidates(run.event.verdict.reason ? run.event.verdict.floor : 0);
 			fill_candidates(0);
 			call->n_candidates = run.event.n_candidates;
+			__builtin_memcpy(call->rule_processes, run.rule_processes,
+					 sizeof(call->rule_processes));
 			__builtin_memcpy(call->candidates, run.event.candidates,
 					 sizeof(call->candidates));
 		}

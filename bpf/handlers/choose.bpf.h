@@ -72,9 +72,12 @@ __noinline int keep_probe(void)
 	return 0;
 }
 
-static __always_inline bool worse_than_kept(const struct lmk_process *process)
+static __always_inline bool worse_than_kept(const struct lmk_policy *policy,
+					    const struct lmk_process *process)
 {
-	return run.kept >= KEEP && process->adj < run.slot[run.order[(KEEP - 1) & 7] & 7].adj;
+	return run.kept >= KEEP &&
+	       lmk_rank_adj(policy, process) <
+		       lmk_rank_adj(policy, &run.slot[run.order[(KEEP - 1) & 7] & 7]);
 }
 
 static __always_inline void consider(const struct lmk_policy *policy, struct task_struct *leader,
@@ -87,6 +90,8 @@ static __always_inline void consider(const struct lmk_policy *policy, struct tas
 	if (process->flags & LMK_PROC_KTHREAD)
 		return;
 	run.event.processes_seen++;
+	if (process->rule)
+		run.rule_processes[(process->rule - 1) & (LMK_APP_RULES - 1)]++;
 	refusal = lmk_refusal_of(policy, process, floor);
 	if (process->flags & LMK_PROC_SHARED_MM) {
 		if (refusal != LMK_REFUSE_NONE && refusal != LMK_REFUSE_DYING &&
@@ -102,7 +107,7 @@ static __always_inline void consider(const struct lmk_policy *policy, struct tas
 	}
 	run.event.processes_eligible++;
 	/* Reading memory costs most: spare it for who cannot make it by adj. */
-	if (worse_than_kept(process))
+	if (worse_than_kept(policy, process))
 		return;
 	read_memory(process);
 	if (policy->kills_order == LMK_ORDER_OLDEST)
@@ -120,7 +125,9 @@ __noinline int walk(__s32 floor)
 	run.kept = 0;
 	run.event.processes_seen = 0;
 	run.event.processes_eligible = 0;
+	run.event.rules_generation = policy->rules_generation;
 	__builtin_memset(run.refusals, 0, sizeof(run.refusals));
+	__builtin_memset(run.rule_processes, 0, sizeof(run.rule_processes));
 	/* A sleepable caller's lock is unknown here: the iterator wants to see one. */
 	bpf_rcu_read_lock();
 	bpf_for_each (task, leader, NULL, BPF_TASK_ITER_ALL_PROCS) {

@@ -7,6 +7,7 @@
  *   maps           maps, knobs, state
  *   memory, psi, reclaimers   sense
  *   adj            when processes got their oom_score_adj
+ *   rules          which rule for apps is for a process
  *   process        one process
  *   choose         the walk over all processes
  *   kill           gate and kill call

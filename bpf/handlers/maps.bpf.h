@@ -14,6 +14,8 @@
 #include "policy/window.h"
 
 #define LMK_MS 1000000ULL
+/* /proc/PID/stat gives start times in ticks of USER_HZ, 100 on every ABI served. */
+#define TICK_NS (10 * LMK_MS)
 
 /* Set by the loader before loading. */
 const volatile __u32 page_kb = 4;
@@ -46,6 +48,19 @@ struct {
 	__type(key, __s32);
 	__type(value, struct lmk_protected);
 } protected SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LMK_RULES_MAX);
+	__type(key, struct lmk_rule_key);
+	__type(value, struct lmk_rule_entry);
+} rules SEC(".maps");
+
+/* Processes whose name the agent is to look at. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 * 1024);
+} renamed SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -141,6 +156,7 @@ struct run {
 	__s32 sharer_tid[LMK_SHARERS_MAX];
 	__u32 sharers;
 	__u32 refusals[LMK_REFUSE_MAX];
+	__u32 rule_processes[LMK_APP_RULES];
 };
 
 struct run run;

@@ -7,9 +7,8 @@
 
 #include "maps.bpf.h"
 #include "memory.bpf.h"
+#include "rules.bpf.h"
 
-/* /proc/PID/stat gives start times in ticks of USER_HZ, 100 on every ABI served. */
-#define TICK_NS	    (10 * LMK_MS)
 #define THREADS_MAX 128
 
 static __always_inline struct task_struct *thread_of(struct list_head *node)
@@ -103,6 +102,7 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 	process->adj = signal->oom_score_adj;
 	process->threads = live > 0 ? (__u32)live : 0;
 	process->flags = 0;
+	process->rule = 0;
 	if (leader->flags & PF_KTHREAD) {
 		process->flags = LMK_PROC_KTHREAD;
 		process->mm = 0;
@@ -123,12 +123,16 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 		process->flags |= LMK_PROC_PROTECTED;
 	if (is_given_up(process->pid, process->start_ns))
 		process->flags |= LMK_PROC_DYING;
+	process->rule = (__u32)find_rule(process->uid, process->pid, process->start_ns);
 	/* Each live thread holds one reference: more are another process, or /proc readers. */
 	users = mm ? read_u64(mm + bpf_core_field_offset(struct mm_struct, mm_users)) & 0xffffffff
 		   : 0;
 	if (users > process->threads)
 		process->flags |= LMK_PROC_SHARED_MM;
 }
+
+/* Four of struct percpu_counter, which has 40 bytes where its CPUs may come and go. */
+#define COUNTERS_BYTES 192
 
 /* Pages, by the kernel's MM_* index. */
 struct rss {
@@ -141,15 +145,22 @@ __noinline int read_rss(__u64 mm, struct rss *rss)
 	__u64 base = mm + bpf_core_field_offset(struct mm_struct, rss_stat);
 	__u32 size = bpf_core_type_size(struct percpu_counter);
 	__u64 parts[NR_MM_COUNTERS];
+	__u64 all[COUNTERS_BYTES / sizeof(__u64)];
 	__u32 cpu;
 
 	if (!rss)
 		return -EINVAL;
+	/* At once: a call of the helper costs more than the bytes, and this is done for each. */
+	if (size * NR_MM_COUNTERS > sizeof(all) ||
+	    bpf_probe_read_kernel(all, size * NR_MM_COUNTERS, (const void *)base))
+		return -EINVAL;
 	for (__u32 i = 0; i < NR_MM_COUNTERS; i++) {
-		rss->pages[i] = read_u64(base + i * size +
-					 bpf_core_field_offset(struct percpu_counter, count));
-		parts[i] = read_u64(base + i * size +
-				    bpf_core_field_offset(struct percpu_counter, counters));
+		const char *counter = (const char *)all + i * size;
+
+		rss->pages[i] = *(const __u64 *)(counter + bpf_core_field_offset(
+								   struct percpu_counter, count));
+		parts[i] = *(const __u64 *)(counter +
+					    bpf_core_field_offset(struct percpu_counter, counters));
 	}
 	bpf_for (cpu, 0, LMK_CPUS_MAX) {
 		__u64 offset;

@@ -34,6 +34,7 @@ static const char *const refusals[LMK_REFUSE_MAX] = {
 	[LMK_REFUSE_NO_MM] = "no_mm",
 	[LMK_REFUSE_BELOW_FLOOR] = "below_floor",
 	[LMK_REFUSE_SHARER] = "sharer",
+	[LMK_REFUSE_RULE] = "rule",
 };
 
 static int fail(const char *what, int error)
@@ -127,6 +128,7 @@ static void write_process(const char *key, const struct lmk_process *process)
 	number("maj_flt", process->maj_flt);
 	number("threads", process->threads);
 	number("flags", process->flags);
+	number("rule", process->rule);
 	json_string("comm", comm);
 	json_close('}');
 }

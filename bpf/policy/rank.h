@@ -2,14 +2,14 @@
 /*
  * Who may die, and who first. Plain C, like decide.h.
  *
- * Order: highest oom_score_adj; then as the policy says, by what their end gives back, by who has
- * had that adj for longest, or by resident set; then the youngest; then the higher pid, so that
- * the order is total and two CPUs choose alike.
+ * Order: highest oom_score_adj, as the rules have it count (rules.h); then as the policy says, by
+ * what their end gives back, by who has had that adj for longest, or by resident set; then the
+ * youngest; then the higher pid, so that the order is total and two CPUs choose alike.
  */
 #ifndef LMK_RANK_H
 #define LMK_RANK_H
 
-#include "policy/decide.h"
+#include "policy/rules.h"
 
 enum lmk_order {
 	LMK_ORDER_LARGEST_GAIN = 1,
@@ -45,12 +45,12 @@ LMK_INLINE __u64 lmk_rss_kb(const struct lmk_process *process)
 LMK_INLINE __u64 lmk_worth(const struct lmk_policy *policy, const struct lmk_process *process,
 			   __u32 compression_pct)
 {
-	if (process->adj <= policy->kills_largest_rss_up_to_score ||
+	if (lmk_rank_adj(policy, process) <= policy->kills_largest_rss_up_to_score ||
 	    policy->kills_order == LMK_ORDER_LARGEST_RSS)
-		return lmk_rss_kb(process);
+		return lmk_weighted(policy, process, lmk_rss_kb(process));
 	if (policy->kills_order == LMK_ORDER_OLDEST)
 		return ~process->adj_since_ns;
-	return lmk_gain_kb(process, compression_pct);
+	return lmk_weighted(policy, process, lmk_gain_kb(process, compression_pct));
 }
 
 /* > 0: `a` dies before `b`; < 0: after; 0 only for the same process. */
@@ -59,9 +59,10 @@ LMK_INLINE int lmk_rank(const struct lmk_policy *policy, const struct lmk_proces
 {
 	__u64 worth_a = lmk_worth(policy, a, compression_pct);
 	__u64 worth_b = lmk_worth(policy, b, compression_pct);
+	__s32 adj_a = lmk_rank_adj(policy, a), adj_b = lmk_rank_adj(policy, b);
 
-	if (a->adj != b->adj)
-		return a->adj > b->adj ? 1 : -1;
+	if (adj_a != adj_b)
+		return adj_a > adj_b ? 1 : -1;
 	if (worth_a != worth_b)
 		return worth_a > worth_b ? 1 : -1;
 	if (a->start_ns != b->start_ns)
@@ -97,7 +98,9 @@ LMK_INLINE __u32 lmk_refusal_of(const struct lmk_policy *policy, const struct lm
 		return LMK_REFUSE_ADJ_NEVER;
 	if (process->flags & LMK_PROC_PROTECTED)
 		return LMK_REFUSE_PROTECTED;
-	if (process->adj < floor)
+	if (lmk_rule_protects(policy, process))
+		return LMK_REFUSE_RULE;
+	if (lmk_rank_adj(policy, process) < floor)
 		return LMK_REFUSE_BELOW_FLOOR;
 	if (policy->only_uids_count &&
 	    !lmk_uid_in(policy->only_uids, policy->only_uids_count, process->uid))

@@ -13,7 +13,7 @@ import pytest
 
 from lmk.build.compiler import host_compiler
 from lmk.build.sources import source_root
-from lmk.policy import core, layout, preset
+from lmk.policy import layout, preset
 from lmk.policy.core import (
     Gate,
     Known,
@@ -35,6 +35,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "lmk_window": layout.WindowStruct,
     "lmk_psi_delta": layout.PsiDeltaStruct,
     "lmk_uid_range": layout.UidRangeStruct,
+    "lmk_app_rule": layout.AppRuleStruct,
     "lmk_policy": layout.PolicyStruct,
 }
 ENUMS: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
@@ -113,7 +114,16 @@ def test_every_number_means_the_same_on_both_sides(tmp_path: Path, prefix: str) 
 def test_a_policy_reaches_c_field_by_field() -> None:
     policy = preset("default")
     policy.only_uids.add(first=10, last=20)
-    view = core._policy(policy)
+    policy.rules.add(process="one", prefer=True)
+    policy.rules.add(floor_score=-5, weight_pct=50, relaunch_cost_kb=7).uids.first = 3
+    policy.rules[1].uids.last = 4
+    view = layout.PolicyStruct.of(policy)
     assert view.stall_psi_partial_stall_ms == policy.stall.psi_partial_stall_ms
     assert view.floors_perceptible_min_score == policy.floors.perceptible_min_score
     assert (view.only_uids_count, view.only_uids[0].first, view.only_uids[0].last) == (1, 10, 20)
+    one, other = view.rules[0], view.rules[1]
+    assert view.rules_count == 2
+    assert (one.uids.first, one.uids.last) == (1, 0), "no uid"
+    assert (one.prefer, one.floor_score, one.weight_pct, one.relaunch_cost_kb) == (1, 1000, 100, 0)
+    assert (other.uids.first, other.uids.last, other.protect, other.prefer) == (3, 4, 0, 0)
+    assert (other.floor_score, other.weight_pct, other.relaunch_cost_kb) == (-5, 50, 7)

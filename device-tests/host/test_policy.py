@@ -94,6 +94,8 @@ def test_an_error_names_the_file_the_line_and_the_column(tmp_path: Path) -> None
         ("psi_window_size_ms: 70", (1, 1), "it is a field of Stall"),
         ("timing { retry_ms: 1 retry_ms: 2 }", (1, 32), "retry_ms is given twice"),
         ("timing { retry_ms: 1", (1, 20), 'expected "}"'),
+        ("rules {\n package: 'a'\n process: 'b'\n}", (3, 2), "process and package in one rule"),
+        ("rules { floor: 200 }", (1, 9), "did you mean floor_score"),
     ],
 )
 def test_what_does_not_parse_is_said_with_its_place_and_what_to_write(
@@ -216,6 +218,65 @@ def test_findings_come_in_the_order_of_their_lines() -> None:
 def test_a_field_in_the_second_entry_of_a_list_is_found_there() -> None:
     text = "only_uids { first: 1 last: 2 }\nonly_uids { first: 9 last: 3 }\n"
     assert only_finding(text).line == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "words"),
+    [
+        ("protect: true", "rules[1]", "one of uids, package, process"),
+        ("process: 'one'", "rules[1]", "changes nothing"),
+        ("process: 'one' weight_pct: 100", "rules[1]", "changes nothing"),
+        ("process: 'one' protect: false prefer: false", "rules[1]", "changes nothing"),
+        ("process: '' protect: true", "rules[1].process", "empty"),
+        ("package: '' protect: true", "rules[1].package", "empty"),
+        ("package: 'com.example:remote' protect: true", "rules[1].package", "no package"),
+        ("process: '%s' protect: true" % ("n" * 95), "rules[1].process", "at most 94"),
+        ("package: '%s' protect: true" % ("n" * 128), "rules[1].package", "at most 127"),
+        ("uids { first: 1 } protect: true", "rules[1].uids", "needs both"),
+        ("uids { first: 2 last: 1 } protect: true", "rules[1].uids", "first (2) is above last"),
+        ("process: 'one' floor_score: 1000", "rules[1].floor_score", "outside -999..999"),
+        ("process: 'one' floor_score: -1000", "rules[1].floor_score", "protect"),
+        ("process: 'one' weight_pct: 1001", "rules[1].weight_pct", "tenfold"),
+        ("process: 'one' protect: true weight_pct: 50", "rules[1].weight_pct", "never dies"),
+        ("process: 'one' protect: true prefer: true", "rules[1].prefer", "never dies"),
+        ("process: 'one' prefer: true floor_score: 0", "rules[1].floor_score", "opposite"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_found_on_its_line(
+    rule: str, field: str, words: str
+) -> None:
+    good = "rules { uids { first: 1 last: 2 } floor_score: 1 weight_pct: 5 prefer: false }"
+    finding = only_finding(f"{good}\nrules {{ {rule} }}\n")
+    assert (finding.line, finding.field) == (2, field)
+    assert finding.message.startswith("rule 2: ")
+    assert words in finding.message
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "package: 'com.example.app_1' protect: true",
+        "process: '/usr/bin/with space' prefer: true",
+        "process: '%s' relaunch_cost_kb: 1" % ("n" * 94),
+        "package: '%s' weight_pct: 0" % ("n" * 127),
+        "uids { first: 0 last: 4294967294 } floor_score: 999",
+        "uids { first: 7 last: 7 } floor_score: -999 weight_pct: 1000",
+    ],
+)
+def test_a_rule_at_its_bounds_is_taken(rule: str) -> None:
+    assert policy.check(f"rules {{ {rule} }}") == []
+
+
+def test_weights_say_nothing_where_the_oldest_goes_first() -> None:
+    text = "kills { order: ORDER_OLDEST %s } rules { process: 'one' weight_pct: 50 }"
+    assert "ORDER_OLDEST" in only_finding(text % "").message
+    assert policy.check(text % "largest_rss_up_to_score: 200") == []
+
+
+def test_more_rules_than_the_handlers_hold_are_refused() -> None:
+    rule = "rules { process: 'one' prefer: true }\n"
+    assert policy.check(rule * 16) == []
+    assert "at most 16" in only_finding(rule * 17).message
 
 
 @given(st.text(max_size=60))

@@ -57,6 +57,36 @@ def test_each_changed_field_is_one_difference() -> None:
     assert (found[1].before, found[1].after) == ("none", "1..2")
 
 
+def test_rules_differ_by_what_only_one_has() -> None:
+    before, after = preset("default"), preset("default")
+    before.rules.add(package="com.example.kept", protect=True)
+    before.rules.add(process="old", prefer=True)
+    after.rules.add(package="com.example.kept", protect=True)
+    rule = after.rules.add(floor_score=200, weight_pct=50, relaunch_cost_kb=4096)
+    rule.uids.first, rule.uids.last = 10_100, 10_109
+    (found,) = differences(before, after)
+    assert (found.field, found.before) == (
+        "rules",
+        "process old: dies first unless it is perceptible",
+    )
+    assert found.after == (
+        "uids 10100..10109: counts as adj 200 at most, its gain counts 50 %, "
+        "a relaunch costs 4096 kB"
+    )
+    (found,) = differences(preset("default"), before)
+    assert (found.before, found.after.count(": ")) == ("none", 2)
+
+
+def test_rules_in_another_order_differ() -> None:
+    before, after = preset("default"), preset("default")
+    for policy, names in ((before, "ab"), (after, "ba")):
+        for name in names:
+            policy.rules.add(process=name, protect=True)
+    (found,) = differences(before, after)
+    assert found.before == "process a: never dies; process b: never dies"
+    assert found.after == "process b: never dies; process a: never dies"
+
+
 @pytest.mark.parametrize("name", presets())
 def test_presets_are_found_by_name(name: str) -> None:
     assert load(name).name == name

@@ -10,7 +10,7 @@ import pytest
 
 from lmk.policy import preset
 from lmk.policy.fields import flat
-from lmk.proto.policy_pb2 import Evaluate, Order, Watermark
+from lmk.proto.policy_pb2 import AppRule, Evaluate, Order, Watermark
 from lmk.proto.record_pb2 import Reason
 
 TEXT = (Path(__file__).parents[2] / "docs/policy.md").read_text()
@@ -50,6 +50,7 @@ def documented(field: str, cell: str) -> int:
 
 def test_every_field_is_there_once_and_in_order() -> None:
     fields = [field for field, _ in flat(preset("default"))]
+    fields += [f"rules.{field.name}" for field in AppRule.DESCRIPTOR.fields]
     assert sorted(rows()) == sorted(fields)
 
 
@@ -59,7 +60,7 @@ def test_every_field_is_there_once_and_in_order() -> None:
 )
 def test_the_values_are_the_presets(name: str, column: int, part: int) -> None:
     for field, value in flat(preset(name)):
-        if field in ("name", "only_uids", "protected_uids"):
+        if field in ("name", "only_uids", "protected_uids", "rules"):
             continue
         cell = rows()[field][column].split(" / ")[part]
         assert documented(field, cell) == value, field

@@ -90,6 +90,8 @@ def test_dry_run_and_repeated_signals_are_said() -> None:
     dry.dry_run = True
     dry.attempts = 3
     assert report_line(dry, 0, Clock()).endswith("task work, dry run, 3 signals")
+    dry.victim.rule = 2
+    assert report_line(dry, 0, Clock()).endswith("3 signals, rule 2")
 
 
 @pytest.mark.parametrize(

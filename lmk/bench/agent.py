@@ -25,7 +25,7 @@ from lmk.workload.population import Population, Row
 from lmk.workload.stall import Stall
 from lmk.workload.vitals import read_vitals
 
-__all__ = ["IDLE", "KILLS", "BpfStatistics", "bench_agent"]
+__all__ = ["IDLE", "KILLS", "BpfCost", "BpfStatistics", "bench_agent", "bpf_cost"]
 
 IDLE = timedelta(seconds=60)
 KILLS = 1000
@@ -47,7 +47,7 @@ class _Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class _BpfCost:
+class BpfCost:
     """What the handlers have used, as kernel and handlers count it."""
 
     time_s: float
@@ -76,10 +76,10 @@ def bench_agent(
         # A request wakes the agent: the first is before the window, the last after it.
         status = session.status()
         pids = (status.agent_pid, status.guardian_pid)
-        bpf_begin, begin = _bpf_cost(device, status), _cost(root, pids)
+        bpf_begin, begin = bpf_cost(device, status), _cost(root, pids)
         time.sleep(idle.total_seconds())
         end, status = _cost(root, pids), session.status()
-        bpf_end = _bpf_cost(device, status)
+        bpf_end = bpf_cost(device, status)
         if (status.agent_pid, status.guardian_pid) != pids:
             raise LmkError(f"{device.serial}: the agent was restarted while it was at rest")
         task.done()
@@ -161,11 +161,12 @@ def _cost(root: Root, pids: tuple[int, ...]) -> _Cost:
     return _Cost(time.monotonic(), ticks, wakeups)
 
 
-def _bpf_cost(device: Device, status: Status) -> _BpfCost:
+def bpf_cost(device: Device, status: Status) -> BpfCost:
+    """What `status` says of it; run times need :class:`BpfStatistics`."""
     counters = {counter.name: counter.value for counter in status.counters}
     programs_ns = sum(program.run_time_ns for program in status.programs)
     try:
-        return _BpfCost(
+        return BpfCost(
             time_s=time.monotonic(),
             # The kernel's statistics miss timer and work-queue callbacks.
             run_ns=programs_ns + counters["tick_ns"] + counters["deferred_ns"],

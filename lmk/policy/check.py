@@ -11,12 +11,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lmk.proto.policy_pb2 import Policy, Stall, UidRange
+from lmk.proto.policy_pb2 import AppRule, Order, Policy, Stall, UidRange
 
 __all__ = ["Finding", "check_policy"]
 
-#: bpf/include/lmk/policy_view.h: LMK_UID_RANGES.
+#: bpf/include/lmk/policy_view.h: LMK_UID_RANGES, LMK_APP_RULES.
 _MAX_UID_RANGES = 8
+_MAX_APP_RULES = 16
+#: policy.options.
+_MAX_PACKAGE_BYTES, _MAX_PROCESS_BYTES = 127, 94
+_MAX_WEIGHT_PCT = 1000
 _MAX_NAME_BYTES = 63
 _MIN_WINDOW_MS, _MAX_WINDOW_MS = 50, 10_000
 _UID_MAX = 0xFFFF_FFFE  # -1 is no uid
@@ -82,6 +86,7 @@ def _rules(policy: Policy) -> Iterator[_Broken]:
     yield from _kills(policy)
     yield from _uids("only_uids", list(policy.only_uids))
     yield from _uids("protected_uids", list(policy.protected_uids))
+    yield from _rules_for_apps(policy)
     yield from _harmless(policy)
 
 
@@ -274,6 +279,74 @@ def _uids(field: str, ranges: list[UidRange]) -> Iterator[_Broken]:
             yield places, f"{field}: {entry.last} is no uid"
 
 
+def _rules_for_apps(policy: Policy) -> Iterator[_Broken]:
+    rules = policy.rules
+    if len(rules) > _MAX_APP_RULES:
+        yield ("rules",), f"there are {len(rules)} rules, at most {_MAX_APP_RULES} fit"
+    for index, rule in enumerate(rules):
+        where = f"rules[{index}]"
+        for field, message in (*_whom(rule), *_effects(rule, policy)):
+            places = (f"{where}.{field}", where) if field else (where,)
+            yield places, f"rule {index + 1}: {message}"
+
+
+def _whom(rule: AppRule) -> Iterator[tuple[str, str]]:
+    match = rule.WhichOneof("match")
+    if match is None:
+        yield "", "it needs one of uids, package, process: whom it is for"
+    elif match == "uids":
+        for _, message in _uids("uids", [rule.uids]):
+            yield "uids", message
+    else:
+        name = getattr(rule, match)
+        most = _MAX_PACKAGE_BYTES if match == "package" else _MAX_PROCESS_BYTES
+        if not name:
+            yield match, f"{match} is empty"
+        elif len(name.encode()) > most:
+            yield match, f"{match} is {len(name.encode())} bytes long, at most {most} fit"
+        elif match == "package" and not re.fullmatch(r"[\w.]+", name, re.ASCII):
+            yield match, f"{name!r} is no package; for a process of it: process"
+
+
+def _effects(rule: AppRule, policy: Policy) -> Iterator[tuple[str, str]]:
+    kills = policy.kills
+    if rule.HasField("floor_score") and not -999 <= rule.floor_score <= 999:
+        least = " (to let nobody of it die: protect)" if rule.floor_score < -999 else ""
+        yield "floor_score", f"floor_score is {rule.floor_score}, outside -999..999{least}"
+    if rule.HasField("weight_pct") and rule.weight_pct > _MAX_WEIGHT_PCT:
+        yield "weight_pct", f"weight_pct is {rule.weight_pct}, more than tenfold"
+    weighs = (rule.HasField("weight_pct") and rule.weight_pct != 100) or rule.relaunch_cost_kb
+    others = [
+        name
+        for name, stated in (
+            ("prefer", rule.prefer),
+            ("floor_score", rule.HasField("floor_score")),
+            ("weight_pct", rule.HasField("weight_pct")),
+            ("relaunch_cost_kb", rule.relaunch_cost_kb),
+        )
+        if stated
+    ]
+    if rule.protect and others:
+        yield others[0], f"{others[0]} says nothing of who is protected and never dies"
+    elif rule.prefer and rule.HasField("floor_score"):
+        yield "floor_score", "prefer and floor_score pull opposite ways: only one can be meant"
+    elif not (rule.protect or rule.prefer or rule.HasField("floor_score") or weighs):
+        yield (
+            "",
+            (
+                "it changes nothing: give it protect, prefer, floor_score, weight_pct (not 100) "
+                "or relaunch_cost_kb"
+            ),
+        )
+    elif (
+        weighs
+        and not (rule.prefer or rule.HasField("floor_score"))
+        and kills.order == Order.ORDER_OLDEST
+        and kills.largest_rss_up_to_score <= -1000
+    ):
+        yield "", "weight_pct and relaunch_cost_kb say nothing where kills.order is ORDER_OLDEST"
+
+
 # -- where things are --------------------------------------------------------------------------
 
 _TOKEN = re.compile(
@@ -286,12 +359,13 @@ _TOKEN = re.compile(
 def _locate(text: str) -> dict[str, tuple[int, int]]:
     """Field path -> line and column of its name, for text that parses.
 
-    The n-th entry of a repeated field is at ``field[n]`` too.
+    The n-th entry of a repeated field is at ``field[n]`` too, what is in it at ``field[n].name``.
     """
     places: dict[str, tuple[int, int]] = {}
     counts: dict[str, int] = {}
     path: list[str] = []
-    name = ""
+    exact: list[str] = []
+    name = entry = ""
     is_value = False
     for match in _TOKEN.finditer(text):
         token = match.group()
@@ -303,11 +377,15 @@ def _locate(text: str) -> dict[str, tuple[int, int]]:
             begin = text.rfind("\n", 0, match.start()) + 1
             place = (text.count("\n", 0, match.start()) + 1, match.start() - begin + 1)
             places.setdefault(field, place)
-            places[f"{field}[{counts.get(field, 0)}]"] = place
+            entry = f"{name}[{counts.get(field, 0)}]"
+            places[".".join([*path, entry])] = place
+            places.setdefault(".".join([*exact, name]), place)
             counts[field] = counts.get(field, 0) + 1
         elif token in "{<" and match.lastgroup == "other":
             path.append(name)
+            exact.append(entry)
         elif token in "}>" and match.lastgroup == "other" and path:
             path.pop()
+            exact.pop()
         is_value = token == ":" or (is_value and token == "-")
     return places

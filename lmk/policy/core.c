@@ -85,6 +85,11 @@ __u32 lmk_core_refusal(const struct lmk_policy *policy, const struct lmk_process
 	return lmk_refusal_of(policy, process, floor);
 }
 
+__u32 lmk_core_uid_rule(const struct lmk_policy *policy, __u32 uid)
+{
+	return lmk_uid_rule(policy, uid);
+}
+
 __u64 lmk_core_window_growth(struct lmk_window *window, __u64 size_ns, __u64 now_ns, __u64 value)
 {
 	return lmk_window_growth(window, size_ns, now_ns, value);

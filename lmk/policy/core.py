@@ -28,7 +28,6 @@ from lmk.cache import cache_root, content_key, publish
 from lmk.errors import LmkError
 from lmk.policy.layout import (
     COMM_BYTES,
-    UID_RANGES,
     HistoryStruct,
     PendingStruct,
     PolicyStruct,
@@ -66,6 +65,7 @@ __all__ = [
     "rank",
     "refusal",
     "shadow_gate",
+    "uid_rule",
 ]
 
 
@@ -149,6 +149,7 @@ class Refusal(enum.IntEnum):
     NO_MM = 7
     BELOW_FLOOR = 8
     SHARER = 9
+    RULE = 10
 
 
 class Victim(enum.IntEnum):
@@ -232,6 +233,8 @@ class Process:
     tid: int = 0
     threads: int = 1
     flags: ProcessFlag = ProcessFlag.NONE
+    #: Place from 1 of the policy's rule that applies to it; 0: none.
+    rule: int = 0
     comm: str = ""
 
 
@@ -309,7 +312,7 @@ class Decider:
 
         :param look: why it is made; default: as ``lmk_look_of()`` finds.
         """
-        view, struct = _policy(self.policy), _filled(SampleStruct(), sample)
+        view, struct = PolicyStruct.of(self.policy), _filled(SampleStruct(), sample)
         history, verdict = ctypes.byref(self.history), VerdictStruct()
         library = _library()
         found = Look(library.lmk_core_look(ctypes.byref(view), ctypes.byref(struct), history))
@@ -325,7 +328,7 @@ class Decider:
 
     def end(self, sample: Sample, verdict: Verdict, *, killed: bool = False) -> None:
         """End the evaluation that gave `verdict`: with a kill, or without."""
-        view, struct = _policy(self.policy), _filled(SampleStruct(), sample)
+        view, struct = PolicyStruct.of(self.policy), _filled(SampleStruct(), sample)
         history, given = ctypes.byref(self.history), _filled(VerdictStruct(), verdict)
         if killed:
             _library().lmk_core_note_kill(ctypes.byref(view), ctypes.byref(given), history)
@@ -335,7 +338,7 @@ class Decider:
 
     def may_kill(self, now_ns: int) -> bool:
         """``lmk_budget_has()``: whether the budget has a kill left at that moment."""
-        view = _policy(self.policy)
+        view = PolicyStruct.of(self.policy)
         return bool(
             _library().lmk_core_budget_has(
                 ctypes.byref(view), ctypes.byref(self.history), ctypes.c_uint64(now_ns)
@@ -344,7 +347,7 @@ class Decider:
 
     def spend(self) -> None:
         """``lmk_budget_spend()``: a kill was made."""
-        view = _policy(self.policy)
+        view = PolicyStruct.of(self.policy)
         _library().lmk_core_budget_spend(ctypes.byref(view), ctypes.byref(self.history))
 
 
@@ -352,7 +355,7 @@ def rank(policy: Policy, a: Process, b: Process, *, compression_pct: int = 0) ->
     """``lmk_rank()``: above 0 when `a` dies before `b`, below 0 after, 0 for the same process."""
     return int(
         _library().lmk_core_rank(
-            ctypes.byref(_policy(policy)),
+            ctypes.byref(PolicyStruct.of(policy)),
             ctypes.byref(_process(a)),
             ctypes.byref(_process(b)),
             compression_pct,
@@ -364,9 +367,14 @@ def refusal(policy: Policy, process: Process, floor: int) -> Refusal:
     """``lmk_refusal_of()``: why `process` may not die for a verdict with this floor."""
     return Refusal(
         _library().lmk_core_refusal(
-            ctypes.byref(_policy(policy)), ctypes.byref(_process(process)), floor
+            ctypes.byref(PolicyStruct.of(policy)), ctypes.byref(_process(process)), floor
         )
     )
+
+
+def uid_rule(policy: Policy, uid: int) -> int:
+    """``lmk_uid_rule()``: place from 1 of the first rule for this uid; 0: there is none."""
+    return int(_library().lmk_core_uid_rule(ctypes.byref(PolicyStruct.of(policy)), uid))
 
 
 def choose(policy: Policy, processes: Iterable[Process], floor: int) -> list[Process]:
@@ -383,7 +391,7 @@ def interval_ms(policy: Policy, sample: Sample, *, under_pressure: bool = False)
     """``lmk_interval_ms()``: milliseconds until the level sensor looks again."""
     return int(
         _library().lmk_core_interval_ms(
-            ctypes.byref(_policy(policy)),
+            ctypes.byref(PolicyStruct.of(policy)),
             ctypes.byref(_filled(SampleStruct(), sample)),
             int(under_pressure),
         )
@@ -397,7 +405,7 @@ def gate(
     struct = PendingStruct() if pending is None else _filled(PendingStruct(), pending)
     return Gate(
         _library().lmk_core_gate(
-            ctypes.byref(_policy(policy)), ctypes.byref(struct), now_ns, int(victim)
+            ctypes.byref(PolicyStruct.of(policy)), ctypes.byref(struct), now_ns, int(victim)
         )
     )
 
@@ -416,7 +424,7 @@ def shadow_gate(
     """
     return Gate(
         _library().lmk_core_shadow_gate(
-            ctypes.byref(_policy(policy)),
+            ctypes.byref(PolicyStruct.of(policy)),
             ctypes.byref(_filled(PendingStruct(), pending)),
             now_ns,
             int(victim),
@@ -491,27 +499,6 @@ def _filled(struct: _Struct, values: Sample | Process | Pending | Verdict) -> _S
     return struct
 
 
-def _policy(policy: Policy) -> PolicyStruct:
-    """The view of a complete policy, as ``lmk_policy_from_pb()`` makes it."""
-    view = PolicyStruct()
-    for field in Policy.DESCRIPTOR.fields:
-        if field.is_repeated:
-            ranges = getattr(policy, field.name)
-            if len(ranges) > UID_RANGES:
-                raise ValueError(f"{field.name}: more than {UID_RANGES} ranges")
-            array = getattr(view, field.name)
-            for index, entry in enumerate(ranges):
-                array[index].first, array[index].last = entry.first, entry.last
-            setattr(view, f"{field.name}_count", len(ranges))
-        elif field.message_type is not None:
-            group = getattr(policy, field.name)
-            for member in field.message_type.fields:
-                setattr(view, f"{field.name}_{member.name}", int(getattr(group, member.name)))
-        elif field.name != "name":
-            setattr(view, field.name, int(getattr(policy, field.name)))
-    return view
-
-
 @functools.cache
 def _library() -> ctypes.CDLL:
     """``liblmkcore.so``, compiled if need be.
@@ -562,4 +549,6 @@ def _library() -> ctypes.CDLL:
     library.lmk_core_look.restype = ctypes.c_uint32
     library.lmk_core_interval_ms.restype = ctypes.c_uint32
     library.lmk_core_refusal.restype = ctypes.c_uint32
+    library.lmk_core_uid_rule.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    library.lmk_core_uid_rule.restype = ctypes.c_uint32
     return library

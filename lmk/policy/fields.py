@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lmk.proto.policy_pb2 import Evaluate, Order, Policy, Watermark
+from lmk.proto.policy_pb2 import AppRule, Evaluate, Order, Policy, Watermark
 
-__all__ = ["WORDS", "flat", "value_words"]
+__all__ = ["WORDS", "flat", "match_words", "rule_words", "value_words"]
 
 #: Path of a field -> what it is, as it stands in a sentence.
 WORDS = {
@@ -64,6 +64,7 @@ WORDS = {
     "kills.largest_rss_up_to_score": "up to where the largest resident set goes first",
     "only_uids": "the only uids that may die",
     "protected_uids": "uids that never die",
+    "rules": "rules for apps",
 }
 
 _OFF = 1001
@@ -102,6 +103,8 @@ def flat(policy: Policy) -> Iterator[tuple[str, object]]:
         value = getattr(policy, field.name)
         if field.message_type is None:
             yield field.name, value
+        elif field.name == "rules":
+            yield field.name, tuple(rule_words(rule) for rule in value)
         elif field.is_repeated:
             yield field.name, tuple((entry.first, entry.last) for entry in value)
         else:
@@ -109,8 +112,34 @@ def flat(policy: Policy) -> Iterator[tuple[str, object]]:
                 yield f"{field.name}.{member.name}", getattr(value, member.name)
 
 
+def match_words(rule: AppRule) -> str:
+    """Whom a rule is for: ``package com.example``, ``uids 10100..10109``."""
+    match = rule.WhichOneof("match") or "nobody"
+    if match == "uids":
+        return f"uids {value_words('uids', ((rule.uids.first, rule.uids.last),))}"
+    return f"{match} {getattr(rule, match)}" if match != "nobody" else match
+
+
+def rule_words(rule: AppRule) -> str:
+    """A rule for people: ``package com.example: counts as adj 200 at most``."""
+    does = []
+    if rule.protect:
+        does.append("never dies")
+    if rule.prefer:
+        does.append("dies first unless it is perceptible")
+    if rule.HasField("floor_score"):
+        does.append(f"counts as adj {rule.floor_score} at most")
+    if rule.HasField("weight_pct"):
+        does.append(f"its gain counts {rule.weight_pct} %")
+    if rule.relaunch_cost_kb:
+        does.append(f"a relaunch costs {rule.relaunch_cost_kb} kB")
+    return f"{match_words(rule)}: {', '.join(does) or 'as anybody'}"
+
+
 def value_words(field: str, value: object) -> str:
     """`value` of the field at that path for people: ``70 ms``, ``701 and above``, ``off``."""
+    if field == "rules" and isinstance(value, tuple):
+        return "; ".join(value) or "none"
     if isinstance(value, tuple):
         return ", ".join(
             str(first) if first == last else f"{first}..{last}" for first, last in value

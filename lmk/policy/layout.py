@@ -12,9 +12,10 @@ from ctypes import c_char, c_int32, c_uint8, c_uint32, c_uint64
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from lmk.proto.policy_pb2 import Policy
+from lmk.proto.policy_pb2 import AppRule, Policy, UidRange
 
 __all__ = [
+    "AppRuleStruct",
     "HistoryStruct",
     "PendingStruct",
     "PolicyStruct",
@@ -26,8 +27,9 @@ __all__ = [
     "WindowStruct",
 ]
 
-#: policy_view.h: LMK_UID_RANGES; abi.h: LMK_COMM.
+#: policy_view.h: LMK_UID_RANGES, LMK_APP_RULES; abi.h: LMK_COMM.
 UID_RANGES = 8
+APP_RULES = 16
 COMM_BYTES = 16
 
 
@@ -86,6 +88,8 @@ class ProcessStruct(ctypes.Structure):
         ("adj", c_int32),
         ("threads", c_uint32),
         ("flags", c_uint32),
+        ("rule", c_uint32),
+        ("pad", c_uint32),
         ("comm", c_char * COMM_BYTES),
     ]  # fmt: skip
 
@@ -154,13 +158,47 @@ class UidRangeStruct(ctypes.Structure):
     ]
 
 
+def _scalar(kind: int) -> type:
+    return c_int32 if kind == FieldDescriptor.TYPE_SINT32 else c_uint32
+
+
+#: What a rule that leaves these out counts as having (tools/generate).
+_RULE_DEFAULTS = {"floor_score": 1000, "weight_pct": 100}
+
+
+def _rule_fields() -> list[FieldDescriptor]:
+    """What a rule does, without whom it is for."""
+    return [
+        field
+        for field in AppRule.DESCRIPTOR.fields
+        if field.containing_oneof is None or field.containing_oneof.name != "match"
+    ]
+
+
+class AppRuleStruct(ctypes.Structure):
+    """``struct lmk_app_rule``."""
+
+    _fields_ = [
+        ("uids", UidRangeStruct),
+        *((field.name, _scalar(field.type)) for field in _rule_fields()),
+    ]
+
+
+_LISTS: dict[str, tuple[type[ctypes.Structure], int]] = {
+    "only_uids": (UidRangeStruct, UID_RANGES),
+    "protected_uids": (UidRangeStruct, UID_RANGES),
+    "rules": (AppRuleStruct, APP_RULES),
+}
+
+
 def _policy_members() -> list[tuple[str, type]]:
     members: list[tuple[str, type]] = []
     for field in Policy.DESCRIPTOR.fields:
         if field.type == FieldDescriptor.TYPE_STRING:
             continue  # the name stays with the agent
         if field.is_repeated:
-            members.append((field.name, UidRangeStruct * UID_RANGES))
+            entry, most = _LISTS[field.name]
+            members.append((field.name, entry * most))
             members.append((f"{field.name}_count", c_uint32))
         elif field.message_type is not None:
             members += [
@@ -172,11 +210,43 @@ def _policy_members() -> list[tuple[str, type]]:
     return members
 
 
-def _scalar(kind: int) -> type:
-    return c_int32 if kind == FieldDescriptor.TYPE_SINT32 else c_uint32
-
-
 class PolicyStruct(ctypes.Structure):
     """``struct lmk_policy``."""
 
-    _fields_ = _policy_members()
+    _fields_ = [*_policy_members(), ("rules_generation", c_uint32), ("rules_kinds", c_uint32)]
+
+    @classmethod
+    def of(cls, policy: Policy) -> PolicyStruct:
+        """The view of a complete policy, as ``lmk_policy_from_pb()`` makes it.
+
+        :raises ValueError: a list is longer than the handlers hold.
+        """
+        view = cls()
+        for field in Policy.DESCRIPTOR.fields:
+            if field.is_repeated:
+                entries = getattr(policy, field.name)
+                if len(entries) > _LISTS[field.name][1]:
+                    raise ValueError(f"{field.name}: more than {_LISTS[field.name][1]} entries")
+                for index, entry in enumerate(entries):
+                    _fill_entry(getattr(view, field.name)[index], entry)
+                setattr(view, f"{field.name}_count", len(entries))
+            elif field.message_type is not None:
+                group = getattr(policy, field.name)
+                for member in field.message_type.fields:
+                    setattr(view, f"{field.name}_{member.name}", int(getattr(group, member.name)))
+            elif field.name != "name":
+                setattr(view, field.name, int(getattr(policy, field.name)))
+        return view
+
+
+def _fill_entry(struct: ctypes.Structure, entry: UidRange | AppRule) -> None:
+    if isinstance(entry, UidRange):
+        struct.first, struct.last = entry.first, entry.last
+        return
+    by_uid = entry.HasField("uids")
+    struct.uids.first = entry.uids.first if by_uid else 1
+    struct.uids.last = entry.uids.last if by_uid else 0
+    stated = {field.name: value for field, value in entry.ListFields()}
+    for field in _rule_fields():
+        default = _RULE_DEFAULTS.get(field.name, 0)
+        setattr(struct, field.name, int(stated.get(field.name, default)))

@@ -38,6 +38,7 @@ _UNITS = {
 }
 _UNKNOWN = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
 _TWICE = re.compile(r'should not have multiple "(\w+)" fields')
+_TWO_OF = re.compile(r'Field "(\S+)" is specified along with field "(\S+)", another member')
 _NOT_A_NUMBER = re.compile(r"(?:Couldn't parse integer|Value out of range): (\S+)")
 _NO_SUCH_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 _PLACE = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
@@ -143,6 +144,9 @@ def _explain(error: text_format.ParseError, text: str) -> Finding:
     elif match := _TWICE.search(said):
         said = f"{match[1]} is given twice"
         field = match[1]
+    elif match := _TWO_OF.search(said):
+        field = match[1].rpartition(".")[2]
+        said = f"{field} and {match[2].rpartition('.')[2]} in one rule: it is for one of them"
     elif match := _NOT_A_NUMBER.search(said):
         said = f"{field} is a whole number{_of_unit(field)}, not {match[1]}"
     elif match := _NO_SUCH_VALUE.search(said):

@@ -427,6 +427,7 @@ class Status(_message.Message):
     SPOOL_BYTES_FIELD_NUMBER: _builtins.int
     SPOOL_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     BUDGET_LEFT_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     lease_left_ms: _builtins.int
     """Absent: no lease."""
     pending_pid: _builtins.int
@@ -452,6 +453,10 @@ class Status(_message.Message):
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counter]: ...
     @_builtins.property
     def programs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProgramCost]: ...
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleStatus]:
+        """One for each rule of the policy, in its order."""
+
     def __init__(
         self,
         *,
@@ -470,10 +475,11 @@ class Status(_message.Message):
         spool_bytes: _builtins.int = ...,
         spool_limit_bytes: _builtins.int = ...,
         budget_left: _builtins.int | None = ...,
+        rules: _abc.Iterable[Global___RuleStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "budget_left", b"budget_left", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "policy", b"policy", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "budget_left", b"budget_left", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "budget_left", b"budget_left", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "rules", b"rules", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_left: _TypeAlias = _typing.Literal["budget_left"]  # noqa: Y015
     _WhichOneofArgType__budget_left: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left"]  # noqa: Y015
@@ -485,3 +491,34 @@ class Status(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lease_left_ms) -> _WhichOneofReturnType__lease_left_ms | None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class RuleStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APP_ID_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    app_id: _builtins.int
+    """Rules for a package: its app id (uid modulo 100000); absent: it is not installed."""
+    processes: _builtins.int
+    """Processes that it counts for now; absent where candidates were not asked for."""
+    def __init__(
+        self,
+        *,
+        app_id: _builtins.int | None = ...,
+        processes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_app_id", b"_app_id", "_processes", b"_processes", "app_id", b"app_id", "processes", b"processes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_app_id", b"_app_id", "_processes", b"_processes", "app_id", b"app_id", "processes", b"processes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__app_id: _TypeAlias = _typing.Literal["app_id"]  # noqa: Y015
+    _WhichOneofArgType__app_id: _TypeAlias = _typing.Literal["_app_id", b"_app_id"]  # noqa: Y015
+    _WhichOneofReturnType__processes: _TypeAlias = _typing.Literal["processes"]  # noqa: Y015
+    _WhichOneofArgType__processes: _TypeAlias = _typing.Literal["_processes", b"_processes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__app_id) -> _WhichOneofReturnType__app_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__processes) -> _WhichOneofReturnType__processes | None: ...
+
+Global___RuleStatus: _TypeAlias = RuleStatus  # noqa: Y015

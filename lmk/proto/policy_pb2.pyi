@@ -127,6 +127,7 @@ class Policy(_message.Message):
     KILLS_FIELD_NUMBER: _builtins.int
     ONLY_UIDS_FIELD_NUMBER: _builtins.int
     PROTECTED_UIDS_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Shown in status and reports. At most 63 bytes."""
     dry_run: _builtins.bool
@@ -161,6 +162,10 @@ class Policy(_message.Message):
     def protected_uids(self) -> _containers.RepeatedCompositeFieldContainer[Global___UidRange]:
         """Never victims, whatever their oom_score_adj."""
 
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AppRule]:
+        """Of those that apply to a process, the first in the list counts. At most 16."""
+
     def __init__(
         self,
         *,
@@ -178,10 +183,11 @@ class Policy(_message.Message):
         kills: Global___Kills | None = ...,
         only_uids: _abc.Iterable[Global___UidRange] | None = ...,
         protected_uids: _abc.Iterable[Global___UidRange] | None = ...,
+        rules: _abc.Iterable[Global___AppRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "reclaim", b"reclaim", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "only_uids", b"only_uids", "protected_uids", b"protected_uids", "reclaim", b"reclaim", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "only_uids", b"only_uids", "protected_uids", b"protected_uids", "reclaim", b"reclaim", "rules", b"rules", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_negative_floor: _TypeAlias = _typing.Literal["allow_negative_floor"]  # noqa: Y015
     _WhichOneofArgType__allow_negative_floor: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor"]  # noqa: Y015
@@ -750,3 +756,82 @@ class UidRange(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__last) -> _WhichOneofReturnType__last | None: ...
 
 Global___UidRange: _TypeAlias = UidRange  # noqa: Y015
+
+@_typing.final
+class AppRule(_message.Message):
+    """How an app is to be treated, beside what its oom_score_adj says. That is never written: a rule
+    changes what the process counts as.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UIDS_FIELD_NUMBER: _builtins.int
+    PACKAGE_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    PROTECT_FIELD_NUMBER: _builtins.int
+    PREFER_FIELD_NUMBER: _builtins.int
+    FLOOR_SCORE_FIELD_NUMBER: _builtins.int
+    WEIGHT_PCT_FIELD_NUMBER: _builtins.int
+    RELAUNCH_COST_KB_FIELD_NUMBER: _builtins.int
+    package: _builtins.str
+    """Processes of this package, of every user, and of those that share its uid. At most 127
+    bytes. Not installed: the rule waits for it.
+    """
+    process: _builtins.str
+    """Processes whose command line begins with exactly this word. At most 94 bytes."""
+    protect: _builtins.bool
+    """Never a victim."""
+    prefer: _builtins.bool
+    """Counts as having oom_score_adj 1000, unless its own is 200 or less."""
+    floor_score: _builtins.int
+    """Counts as having at most this oom_score_adj."""
+    weight_pct: _builtins.int
+    """What its end gives back counts as this share of itself, among processes of one oom_score_adj."""
+    relaunch_cost_kb: _builtins.int
+    """Starting it again costs as much as this much memory: taken off what its end gives back."""
+    @_builtins.property
+    def uids(self) -> Global___UidRange:
+        """Processes of these uids: a user's copy of an app has a uid of its own."""
+
+    def __init__(
+        self,
+        *,
+        uids: Global___UidRange | None = ...,
+        package: _builtins.str = ...,
+        process: _builtins.str = ...,
+        protect: _builtins.bool | None = ...,
+        prefer: _builtins.bool | None = ...,
+        floor_score: _builtins.int | None = ...,
+        weight_pct: _builtins.int | None = ...,
+        relaunch_cost_kb: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score", "_prefer", b"_prefer", "_protect", b"_protect", "_relaunch_cost_kb", b"_relaunch_cost_kb", "_weight_pct", b"_weight_pct", "floor_score", b"floor_score", "match", b"match", "package", b"package", "prefer", b"prefer", "process", b"process", "protect", b"protect", "relaunch_cost_kb", b"relaunch_cost_kb", "uids", b"uids", "weight_pct", b"weight_pct"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score", "_prefer", b"_prefer", "_protect", b"_protect", "_relaunch_cost_kb", b"_relaunch_cost_kb", "_weight_pct", b"_weight_pct", "floor_score", b"floor_score", "match", b"match", "package", b"package", "prefer", b"prefer", "process", b"process", "protect", b"protect", "relaunch_cost_kb", b"relaunch_cost_kb", "uids", b"uids", "weight_pct", b"weight_pct"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__floor_score: _TypeAlias = _typing.Literal["floor_score"]  # noqa: Y015
+    _WhichOneofArgType__floor_score: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score"]  # noqa: Y015
+    _WhichOneofReturnType__prefer: _TypeAlias = _typing.Literal["prefer"]  # noqa: Y015
+    _WhichOneofArgType__prefer: _TypeAlias = _typing.Literal["_prefer", b"_prefer"]  # noqa: Y015
+    _WhichOneofReturnType__protect: _TypeAlias = _typing.Literal["protect"]  # noqa: Y015
+    _WhichOneofArgType__protect: _TypeAlias = _typing.Literal["_protect", b"_protect"]  # noqa: Y015
+    _WhichOneofReturnType__relaunch_cost_kb: _TypeAlias = _typing.Literal["relaunch_cost_kb"]  # noqa: Y015
+    _WhichOneofArgType__relaunch_cost_kb: _TypeAlias = _typing.Literal["_relaunch_cost_kb", b"_relaunch_cost_kb"]  # noqa: Y015
+    _WhichOneofReturnType__weight_pct: _TypeAlias = _typing.Literal["weight_pct"]  # noqa: Y015
+    _WhichOneofArgType__weight_pct: _TypeAlias = _typing.Literal["_weight_pct", b"_weight_pct"]  # noqa: Y015
+    _WhichOneofReturnType_match: _TypeAlias = _typing.Literal["uids", "package", "process"]  # noqa: Y015
+    _WhichOneofArgType_match: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_score) -> _WhichOneofReturnType__floor_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prefer) -> _WhichOneofReturnType__prefer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__protect) -> _WhichOneofReturnType__protect | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relaunch_cost_kb) -> _WhichOneofReturnType__relaunch_cost_kb | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight_pct) -> _WhichOneofReturnType__weight_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_match) -> _WhichOneofReturnType_match | None: ...
+
+Global___AppRule: _TypeAlias = AppRule  # noqa: Y015

@@ -731,6 +731,8 @@ class Process(_message.Message):
     MINOR_FAULTS_FIELD_NUMBER: _builtins.int
     MAJOR_FAULTS_FIELD_NUMBER: _builtins.int
     ADDRESS_SPACE_SHARERS_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    RULE_MATCH_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     tid: _builtins.int
     """The thread that was signalled; differs from pid when the leader had exited."""
@@ -752,6 +754,10 @@ class Process(_message.Message):
     major_faults: _builtins.int
     address_space_sharers: _builtins.int
     """Processes that share the victim's address space and got the signal with it."""
+    rule: _builtins.int
+    """Of the policy's rules, which one counted: 1 is the first; 0: none."""
+    rule_match: _builtins.str
+    """Whom that rule is for: `package com.example`. Empty where the policy has changed since."""
     def __init__(
         self,
         *,
@@ -771,10 +777,12 @@ class Process(_message.Message):
         minor_faults: _builtins.int | None = ...,
         major_faults: _builtins.int | None = ...,
         address_space_sharers: _builtins.int = ...,
+        rule: _builtins.int = ...,
+        rule_match: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults", "_minor_faults", b"_minor_faults", "major_faults", b"major_faults", "minor_faults", b"minor_faults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults", "_minor_faults", b"_minor_faults", "address_space_sharers", b"address_space_sharers", "anon_kb", b"anon_kb", "comm", b"comm", "file_kb", b"file_kb", "major_faults", b"major_faults", "minor_faults", b"minor_faults", "name", b"name", "oom_score_adj", b"oom_score_adj", "page_tables_kb", b"page_tables_kb", "pid", b"pid", "shmem_kb", b"shmem_kb", "start_time_ns", b"start_time_ns", "swap_kb", b"swap_kb", "threads", b"threads", "tid", b"tid", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults", "_minor_faults", b"_minor_faults", "address_space_sharers", b"address_space_sharers", "anon_kb", b"anon_kb", "comm", b"comm", "file_kb", b"file_kb", "major_faults", b"major_faults", "minor_faults", b"minor_faults", "name", b"name", "oom_score_adj", b"oom_score_adj", "page_tables_kb", b"page_tables_kb", "pid", b"pid", "rule", b"rule", "rule_match", b"rule_match", "shmem_kb", b"shmem_kb", "start_time_ns", b"start_time_ns", "swap_kb", b"swap_kb", "threads", b"threads", "tid", b"tid", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__major_faults: _TypeAlias = _typing.Literal["major_faults"]  # noqa: Y015
     _WhichOneofArgType__major_faults: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults"]  # noqa: Y015

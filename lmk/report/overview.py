@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lmk.console import Column, Rows, build_table, fitting
+from lmk.policy.fields import rule_words
 from lmk.proto.control_pb2 import Status
 from lmk.proto.record_pb2 import Carrier, KillPath, Process, Reason, Signal
 from lmk.report.classes import class_of
@@ -43,6 +44,7 @@ _CANDIDATES = (
     Column("SWAP", number=True, drop=4),
     Column("SHMEM", number=True, drop=6),
 )
+_RULES = (Column("RULE FOR", least=16), Column("PROCESSES"), Column("DOES", drop=1))
 _COSTS = (
     Column("COST", least=16),
     Column("RUNS", number=True),
@@ -95,6 +97,7 @@ class Overview:
         parts: list[RenderableType] = [*self._head(brief=brief)]
         parts += self._table(_SIGNALS, self._signals(), width)
         parts += self._table(_CANDIDATES, [*map(_candidate, self._now.candidates)], width)
+        parts += self._table(_RULES, self._rules(), width)
         parts += self._counts()
         parts += self._table(_COSTS, self._costs(), width)
         missed = [program for program in self._now.programs if program.recursion_misses]
@@ -223,6 +226,17 @@ class Overview:
             share = "-" if now.share is None else f"{min(now.share, 9.99):.0%}"
             cells = (now.name, now.now, now.limit, share, _bar(now.share), word)
             rows.append([Text(cell, style=style) for cell in cells])
+        return rows
+
+    def _rules(self) -> Rows:
+        """The policy's rules for apps, and for how many processes each counts."""
+        rows = []
+        for rule, now in zip(self._now.policy.rules, self._now.rules, strict=False):
+            whom, _, does = rule_words(rule).partition(": ")
+            count = str(now.processes) if now.HasField("processes") else "?"
+            if rule.HasField("package") and not now.HasField("app_id"):
+                count = "not installed"
+            rows.append((printable(whom), count, does))
         return rows
 
     def _counts(self) -> list[Text]:

@@ -105,6 +105,8 @@ def report_line(report: KillReport, time_ns: int, clock: Clock, width: int | Non
         notes.append("dry run")
     if report.attempts > 1:
         notes.append(f"{report.attempts} signals")
+    if victim.rule:
+        notes.append(f"rule {victim.rule}")
     signalled = times.signalled_ns if times.HasField("signalled_ns") else None
     values = (
         clock.time(times.decided_ns or time_ns),

@@ -11,8 +11,8 @@ from rich.text import Text
 from lmk.bench.figures import distribution
 from lmk.console import Column, show_table
 from lmk.proto.record_pb2 import KillPath, Reason
+from lmk.report.classes import class_of
 from lmk.soak.run import Outcome
-from lmk.workload.android import class_of
 from lmk.workload.phases import phases_ms
 
 __all__ = ["as_json", "show"]

@@ -6,6 +6,20 @@
 #include "lmk/abi.h"
 #include "lmk/v1/policy.pb.h"
 
+static inline void lmk_rule_from_pb(const lmk_v1_AppRule *pb, struct lmk_app_rule *view)
+{
+	view->uids = (struct lmk_uid_range){.first = 1, .last = 0};
+	if (pb->which_match == lmk_v1_AppRule_uids_tag) {
+		view->uids.first = pb->match.uids.first;
+		view->uids.last = pb->match.uids.last;
+	}
+	view->protect = pb->protect;
+	view->prefer = pb->prefer;
+	view->floor_score = pb->has_floor_score ? pb->floor_score : 1000;
+	view->weight_pct = pb->has_weight_pct ? pb->weight_pct : 100;
+	view->relaunch_cost_kb = pb->relaunch_cost_kb;
+}
+
 /* Every field is present in what a host sends; an absent one reads as 0. */
 static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy *view)
 {
@@ -69,6 +83,9 @@ static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy
 		view->protected_uids[i].first = pb->protected_uids[i].first;
 		view->protected_uids[i].last = pb->protected_uids[i].last;
 	}
+	view->rules_count = (__u32)pb->rules_count;
+	for (unsigned int i = 0; i < pb->rules_count; i++)
+		lmk_rule_from_pb(&pb->rules[i], &view->rules[i]);
 }
 
 #endif

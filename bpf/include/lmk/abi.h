@@ -19,6 +19,7 @@
 #define LMK_SHARERS_MAX	  8
 #define LMK_CPUS_MAX	  256
 #define LMK_NODES_MAX	  4
+#define LMK_RULES_MAX	  512 /* entries of map `rules`, of two generations while one is swapped */
 
 enum lmk_kill_path {
 	LMK_PATH_NONE = 0,
@@ -164,6 +165,8 @@ struct lmk_process {
 	__s32 adj;
 	__u32 threads;
 	__u32 flags; /* enum lmk_process_flags */
+	__u32 rule;  /* of the policy, that applies to it: 1 is the first, 0: none */
+	__u32 pad;
 	char comm[LMK_COMM];
 };
 
@@ -244,7 +247,8 @@ enum lmk_refusal {
 	LMK_REFUSE_NO_MM = 7,
 	LMK_REFUSE_BELOW_FLOOR = 8,
 	LMK_REFUSE_SHARER = 9, /* a process that shares its mm may not die */
-	LMK_REFUSE_MAX = 10,
+	LMK_REFUSE_RULE = 10,  /* a rule of the policy protects it */
+	LMK_REFUSE_MAX = 11,
 };
 
 /*
@@ -276,6 +280,33 @@ struct lmk_counters {
 /* Protected processes: key pid, value this. The start time keeps a recycled pid out. */
 struct lmk_protected {
 	__u64 start_ns; /* /proc/PID/stat field 22 has 10 ms grain: compare to that */
+};
+
+/*
+ * Map `rules`: which rule of the policy is for an app or a process, as the agent found out. The
+ * generation is the policy's: entries of the next are written before it is put in force.
+ */
+enum lmk_rule_kind {
+	LMK_RULE_APP = 1,     /* id: uid modulo LMK_UIDS_PER_USER */
+	LMK_RULE_PROCESS = 2, /* id: pid */
+};
+
+struct lmk_rule_key {
+	__u32 generation;
+	__u32 kind;
+	__u32 id;
+};
+
+struct lmk_rule_entry {
+	__u64 start_ns; /* LMK_RULE_PROCESS: identity of the pid, as in lmk_protected */
+	__u32 rule;	/* place in the policy's list, from 1 */
+	__u32 pad;
+};
+
+/* Ring `renamed`: a process that may have got the name that a rule is for. */
+struct lmk_renamed_event {
+	__s32 pid;
+	__u32 pad;
 };
 
 /* Map `agent`, array[1]: the agent's deciding thread, which task work may borrow. */
@@ -334,6 +365,8 @@ struct lmk_kill_event {
 	__u32 sharers; /* processes that share the victim's mm, signalled with it */
 	__s32 kill_result;
 	__u32 n_candidates;
+	__u32 rules_generation; /* of the policy that lmk_process.rule is of */
+	__u32 pad;
 	struct lmk_verdict verdict;
 	struct lmk_sample sample;
 	struct lmk_process victim;
@@ -417,6 +450,7 @@ struct lmk_call {
 	__u32 released; /* in, LMK_OP_MEASURE: process_mrelease(2) of pid returned 0 */
 	struct lmk_sample sample;
 	struct lmk_verdict verdict;
+	__u32 rule_processes[LMK_APP_RULES]; /* with candidates: how many each rule counts for */
 	struct lmk_process candidates[LMK_CANDIDATES];
 };
 

@@ -4,10 +4,21 @@
 #define LMK_POLICY_VIEW_H
 
 #define LMK_UID_RANGES 8
+#define LMK_APP_RULES 16
 
 struct lmk_uid_range {
 	__u32 first;
 	__u32 last;
+};
+
+struct lmk_app_rule {
+	/* None in it where the rule is for a package or a process. */
+	struct lmk_uid_range uids;
+	__u32 protect;
+	__u32 prefer;
+	__s32 floor_score;
+	__u32 weight_pct;
+	__u32 relaunch_cost_kb;
 };
 
 struct lmk_policy {
@@ -64,6 +75,13 @@ struct lmk_policy {
 	__u32 only_uids_count;
 	struct lmk_uid_range protected_uids[LMK_UID_RANGES];
 	__u32 protected_uids_count;
+	struct lmk_app_rule rules[LMK_APP_RULES];
+	__u32 rules_count;
+	/* Not in the message. The policies that an agent puts in force, counted; what packages and
+	 * processes of this one are is in map `rules` under this number.
+	 */
+	__u32 rules_generation;
+	__u32 rules_kinds; /* bits: enum lmk_rule_kind */
 };
 
 #endif

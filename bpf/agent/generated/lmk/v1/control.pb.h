@@ -119,6 +119,15 @@ typedef struct _lmk_v1_ProgramCost {
     uint64_t recursion_misses;
 } lmk_v1_ProgramCost;
 
+typedef struct _lmk_v1_RuleStatus {
+    /* Rules for a package: its app id (uid modulo 100000); absent: it is not installed. */
+    bool has_app_id;
+    uint32_t app_id;
+    /* Processes that it counts for now; absent where candidates were not asked for. */
+    bool has_processes;
+    uint32_t processes;
+} lmk_v1_RuleStatus;
+
 typedef struct _lmk_v1_Status {
     bool has_hello;
     lmk_v1_Hello hello;
@@ -147,6 +156,9 @@ typedef struct _lmk_v1_Status {
     /* Kills left in this minute; absent: the policy sets no limit. */
     bool has_budget_left;
     uint32_t budget_left;
+    /* One for each rule of the policy, in its order. */
+    pb_size_t rules_count;
+    lmk_v1_RuleStatus rules[16];
 } lmk_v1_Status;
 
 typedef PB_BYTES_ARRAY_T(16) lmk_v1_ControlReply_token_proof_t;
@@ -189,6 +201,7 @@ extern "C" {
 
 
 
+
 /* Initializer values for message structs */
 #define lmk_v1_StreamRequest_init_default        {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_default       {{0, {0}}, 0, {lmk_v1_GetStatus_init_default}}
@@ -203,7 +216,8 @@ extern "C" {
 #define lmk_v1_Error_init_default                {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_default              {"", 0}
 #define lmk_v1_ProgramCost_init_default          {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
+#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0, false, 0, 0, {lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default}}
+#define lmk_v1_RuleStatus_init_default           {false, 0, false, 0}
 #define lmk_v1_StreamRequest_init_zero           {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_zero          {{0, {0}}, 0, {lmk_v1_GetStatus_init_zero}}
 #define lmk_v1_GetStatus_init_zero               {0, 0}
@@ -217,7 +231,8 @@ extern "C" {
 #define lmk_v1_Error_init_zero                   {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_zero                 {"", 0}
 #define lmk_v1_ProgramCost_init_zero             {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0, false, 0}
+#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0, false, 0, 0, {lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero}}
+#define lmk_v1_RuleStatus_init_zero              {false, 0, false, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
 #define lmk_v1_StreamRequest_token_tag           1
@@ -248,6 +263,8 @@ extern "C" {
 #define lmk_v1_ProgramCost_runs_tag              2
 #define lmk_v1_ProgramCost_run_time_ns_tag       3
 #define lmk_v1_ProgramCost_recursion_misses_tag  4
+#define lmk_v1_RuleStatus_app_id_tag             1
+#define lmk_v1_RuleStatus_processes_tag          2
 #define lmk_v1_Status_hello_tag                  1
 #define lmk_v1_Status_policy_tag                 2
 #define lmk_v1_Status_sample_tag                 3
@@ -263,6 +280,7 @@ extern "C" {
 #define lmk_v1_Status_spool_bytes_tag            13
 #define lmk_v1_Status_spool_limit_bytes_tag      14
 #define lmk_v1_Status_budget_left_tag            15
+#define lmk_v1_Status_rules_tag                  20
 #define lmk_v1_ControlReply_token_proof_tag      1
 #define lmk_v1_ControlReply_error_tag            9
 #define lmk_v1_ControlReply_status_tag           10
@@ -382,7 +400,8 @@ X(a, STATIC,   SINGULAR, INT32,    guardian_pid,     11) \
 X(a, STATIC,   SINGULAR, UINT32,   agent_restarts,   12) \
 X(a, STATIC,   SINGULAR, UINT64,   spool_bytes,      13) \
 X(a, STATIC,   SINGULAR, UINT64,   spool_limit_bytes,  14) \
-X(a, STATIC,   OPTIONAL, UINT32,   budget_left,      15)
+X(a, STATIC,   OPTIONAL, UINT32,   budget_left,      15) \
+X(a, STATIC,   REPEATED, MESSAGE,  rules,            20)
 #define lmk_v1_Status_CALLBACK NULL
 #define lmk_v1_Status_DEFAULT NULL
 #define lmk_v1_Status_hello_MSGTYPE lmk_v1_Hello
@@ -392,6 +411,13 @@ X(a, STATIC,   OPTIONAL, UINT32,   budget_left,      15)
 #define lmk_v1_Status_candidates_MSGTYPE lmk_v1_Process
 #define lmk_v1_Status_counters_MSGTYPE lmk_v1_Counter
 #define lmk_v1_Status_programs_MSGTYPE lmk_v1_ProgramCost
+#define lmk_v1_Status_rules_MSGTYPE lmk_v1_RuleStatus
+
+#define lmk_v1_RuleStatus_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, UINT32,   app_id,            1) \
+X(a, STATIC,   OPTIONAL, UINT32,   processes,         2)
+#define lmk_v1_RuleStatus_CALLBACK NULL
+#define lmk_v1_RuleStatus_DEFAULT NULL
 
 extern const pb_msgdesc_t lmk_v1_StreamRequest_msg;
 extern const pb_msgdesc_t lmk_v1_ControlRequest_msg;
@@ -407,6 +433,7 @@ extern const pb_msgdesc_t lmk_v1_Error_msg;
 extern const pb_msgdesc_t lmk_v1_Counter_msg;
 extern const pb_msgdesc_t lmk_v1_ProgramCost_msg;
 extern const pb_msgdesc_t lmk_v1_Status_msg;
+extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 
 /* Defines for backwards compatibility with code written before nanopb-0.4.0 */
 #define lmk_v1_StreamRequest_fields &lmk_v1_StreamRequest_msg
@@ -423,10 +450,11 @@ extern const pb_msgdesc_t lmk_v1_Status_msg;
 #define lmk_v1_Counter_fields &lmk_v1_Counter_msg
 #define lmk_v1_ProgramCost_fields &lmk_v1_ProgramCost_msg
 #define lmk_v1_Status_fields &lmk_v1_Status_msg
+#define lmk_v1_RuleStatus_fields &lmk_v1_RuleStatus_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 8440
-#define lmk_v1_ControlRequest_size               596
+#define lmk_v1_ControlReply_size                 11701
+#define lmk_v1_ControlRequest_size               3092
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
 #define lmk_v1_Done_size                         0
@@ -436,8 +464,9 @@ extern const pb_msgdesc_t lmk_v1_Status_msg;
 #define lmk_v1_ProgramCost_size                  66
 #define lmk_v1_RenewLease_size                   11
 #define lmk_v1_RequestKill_size                  12
-#define lmk_v1_SetPolicy_size                    575
-#define lmk_v1_Status_size                       8419
+#define lmk_v1_RuleStatus_size                   12
+#define lmk_v1_SetPolicy_size                    3071
+#define lmk_v1_Status_size                       11680
 #define lmk_v1_StreamRequest_size                78
 
 #ifdef __cplusplus

@@ -39,6 +39,9 @@ PB_BIND(lmk_v1_Kills, lmk_v1_Kills, AUTO)
 PB_BIND(lmk_v1_UidRange, lmk_v1_UidRange, AUTO)
 
 
+PB_BIND(lmk_v1_AppRule, lmk_v1_AppRule, AUTO)
+
+
 
 
 

@@ -216,6 +216,36 @@ typedef struct _lmk_v1_UidRange {
     uint32_t last;
 } lmk_v1_UidRange;
 
+/* How an app is to be treated, beside what its oom_score_adj says. That is never written: a rule
+ changes what the process counts as. */
+typedef struct _lmk_v1_AppRule {
+    pb_size_t which_match;
+    union {
+        /* Processes of these uids: a user's copy of an app has a uid of its own. */
+        lmk_v1_UidRange uids;
+        /* Processes of this package, of every user, and of those that share its uid. At most 127
+     bytes. Not installed: the rule waits for it. */
+        char package[128];
+        /* Processes whose command line begins with exactly this word. At most 94 bytes. */
+        char process[95];
+    } match;
+    /* Never a victim. */
+    bool has_protect;
+    bool protect;
+    /* Counts as having oom_score_adj 1000, unless its own is 200 or less. */
+    bool has_prefer;
+    bool prefer;
+    /* Counts as having at most this oom_score_adj. */
+    bool has_floor_score;
+    int32_t floor_score;
+    /* What its end gives back counts as this share of itself, among processes of one oom_score_adj. */
+    bool has_weight_pct;
+    uint32_t weight_pct;
+    /* Starting it again costs as much as this much memory: taken off what its end gives back. */
+    bool has_relaunch_cost_kb;
+    uint32_t relaunch_cost_kb;
+} lmk_v1_AppRule;
+
 typedef struct _lmk_v1_Policy {
     /* Shown in status and reports. At most 63 bytes. */
     bool has_name;
@@ -251,6 +281,9 @@ typedef struct _lmk_v1_Policy {
     /* Never victims, whatever their oom_score_adj. */
     pb_size_t protected_uids_count;
     lmk_v1_UidRange protected_uids[8];
+    /* Of those that apply to a process, the first in the list counts. At most 16. */
+    pb_size_t rules_count;
+    lmk_v1_AppRule rules[16];
 } lmk_v1_Policy;
 
 
@@ -287,8 +320,9 @@ extern "C" {
 
 
 
+
 /* Initializer values for message structs */
-#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}}
+#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default}}
 #define lmk_v1_Timing_init_default               {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_default             {false, 0}
 #define lmk_v1_Stall_init_default                {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
@@ -299,7 +333,8 @@ extern "C" {
 #define lmk_v1_Floors_init_default               {false, 0, false, 0}
 #define lmk_v1_Kills_init_default                {false, 0, false, 0, false, _lmk_v1_Order_MIN, false, 0}
 #define lmk_v1_UidRange_init_default             {false, 0, false, 0}
-#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}}
+#define lmk_v1_AppRule_init_default              {0, {lmk_v1_UidRange_init_default}, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero}}
 #define lmk_v1_Timing_init_zero                  {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_zero                {false, 0}
 #define lmk_v1_Stall_init_zero                   {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
@@ -310,6 +345,7 @@ extern "C" {
 #define lmk_v1_Floors_init_zero                  {false, 0, false, 0}
 #define lmk_v1_Kills_init_zero                   {false, 0, false, 0, false, _lmk_v1_Order_MIN, false, 0}
 #define lmk_v1_UidRange_init_zero                {false, 0, false, 0}
+#define lmk_v1_AppRule_init_zero                 {0, {lmk_v1_UidRange_init_zero}, false, 0, false, 0, false, 0, false, 0, false, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
 #define lmk_v1_Timing_pressure_interval_ms_tag   1
@@ -361,6 +397,14 @@ extern "C" {
 #define lmk_v1_Kills_largest_rss_up_to_score_tag 4
 #define lmk_v1_UidRange_first_tag                1
 #define lmk_v1_UidRange_last_tag                 2
+#define lmk_v1_AppRule_uids_tag                  1
+#define lmk_v1_AppRule_package_tag               2
+#define lmk_v1_AppRule_process_tag               3
+#define lmk_v1_AppRule_protect_tag               10
+#define lmk_v1_AppRule_prefer_tag                11
+#define lmk_v1_AppRule_floor_score_tag           12
+#define lmk_v1_AppRule_weight_pct_tag            13
+#define lmk_v1_AppRule_relaunch_cost_kb_tag      14
 #define lmk_v1_Policy_name_tag                   1
 #define lmk_v1_Policy_dry_run_tag                2
 #define lmk_v1_Policy_allow_negative_floor_tag   3
@@ -375,6 +419,7 @@ extern "C" {
 #define lmk_v1_Policy_kills_tag                  26
 #define lmk_v1_Policy_only_uids_tag              30
 #define lmk_v1_Policy_protected_uids_tag         31
+#define lmk_v1_Policy_rules_tag                  40
 
 /* Struct field encoding specification for nanopb */
 #define lmk_v1_Policy_FIELDLIST(X, a) \
@@ -391,7 +436,8 @@ X(a, STATIC,   OPTIONAL, MESSAGE,  reclaim,          24) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  floors,           25) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  kills,            26) \
 X(a, STATIC,   REPEATED, MESSAGE,  only_uids,        30) \
-X(a, STATIC,   REPEATED, MESSAGE,  protected_uids,   31)
+X(a, STATIC,   REPEATED, MESSAGE,  protected_uids,   31) \
+X(a, STATIC,   REPEATED, MESSAGE,  rules,            40)
 #define lmk_v1_Policy_CALLBACK NULL
 #define lmk_v1_Policy_DEFAULT NULL
 #define lmk_v1_Policy_timing_MSGTYPE lmk_v1_Timing
@@ -405,6 +451,7 @@ X(a, STATIC,   REPEATED, MESSAGE,  protected_uids,   31)
 #define lmk_v1_Policy_kills_MSGTYPE lmk_v1_Kills
 #define lmk_v1_Policy_only_uids_MSGTYPE lmk_v1_UidRange
 #define lmk_v1_Policy_protected_uids_MSGTYPE lmk_v1_UidRange
+#define lmk_v1_Policy_rules_MSGTYPE lmk_v1_AppRule
 
 #define lmk_v1_Timing_FIELDLIST(X, a) \
 X(a, STATIC,   OPTIONAL, UINT32,   pressure_interval_ms,   1) \
@@ -495,6 +542,19 @@ X(a, STATIC,   OPTIONAL, UINT32,   last,              2)
 #define lmk_v1_UidRange_CALLBACK NULL
 #define lmk_v1_UidRange_DEFAULT NULL
 
+#define lmk_v1_AppRule_FIELDLIST(X, a) \
+X(a, STATIC,   ONEOF,    MESSAGE,  (match,uids,match.uids),   1) \
+X(a, STATIC,   ONEOF,    STRING,   (match,package,match.package),   2) \
+X(a, STATIC,   ONEOF,    STRING,   (match,process,match.process),   3) \
+X(a, STATIC,   OPTIONAL, BOOL,     protect,          10) \
+X(a, STATIC,   OPTIONAL, BOOL,     prefer,           11) \
+X(a, STATIC,   OPTIONAL, SINT32,   floor_score,      12) \
+X(a, STATIC,   OPTIONAL, UINT32,   weight_pct,       13) \
+X(a, STATIC,   OPTIONAL, UINT32,   relaunch_cost_kb,  14)
+#define lmk_v1_AppRule_CALLBACK NULL
+#define lmk_v1_AppRule_DEFAULT NULL
+#define lmk_v1_AppRule_match_uids_MSGTYPE lmk_v1_UidRange
+
 extern const pb_msgdesc_t lmk_v1_Policy_msg;
 extern const pb_msgdesc_t lmk_v1_Timing_msg;
 extern const pb_msgdesc_t lmk_v1_Scarcity_msg;
@@ -506,6 +566,7 @@ extern const pb_msgdesc_t lmk_v1_Reclaim_msg;
 extern const pb_msgdesc_t lmk_v1_Floors_msg;
 extern const pb_msgdesc_t lmk_v1_Kills_msg;
 extern const pb_msgdesc_t lmk_v1_UidRange_msg;
+extern const pb_msgdesc_t lmk_v1_AppRule_msg;
 
 /* Defines for backwards compatibility with code written before nanopb-0.4.0 */
 #define lmk_v1_Policy_fields &lmk_v1_Policy_msg
@@ -519,12 +580,14 @@ extern const pb_msgdesc_t lmk_v1_UidRange_msg;
 #define lmk_v1_Floors_fields &lmk_v1_Floors_msg
 #define lmk_v1_Kills_fields &lmk_v1_Kills_msg
 #define lmk_v1_UidRange_fields &lmk_v1_UidRange_msg
+#define lmk_v1_AppRule_fields &lmk_v1_AppRule_msg
 
 /* Maximum encoded size of messages (where known) */
+#define lmk_v1_AppRule_size                      152
 #define lmk_v1_Floors_size                       12
 #define lmk_v1_Kills_size                        16
 #define lmk_v1_LowMem_size                       18
-#define lmk_v1_Policy_size                       572
+#define lmk_v1_Policy_size                       3068
 #define lmk_v1_Reclaim_size                      12
 #define lmk_v1_Scarcity_size                     6
 #define lmk_v1_Stall_size                        54

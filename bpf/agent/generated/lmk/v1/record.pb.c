@@ -30,7 +30,7 @@ PB_BIND(lmk_v1_Sample, lmk_v1_Sample, 2)
 PB_BIND(lmk_v1_Signal, lmk_v1_Signal, AUTO)
 
 
-PB_BIND(lmk_v1_Process, lmk_v1_Process, AUTO)
+PB_BIND(lmk_v1_Process, lmk_v1_Process, 2)
 
 
 PB_BIND(lmk_v1_KillTimes, lmk_v1_KillTimes, AUTO)

@@ -289,6 +289,10 @@ typedef struct _lmk_v1_Process {
     uint64_t major_faults;
     /* Processes that share the victim's address space and got the signal with it. */
     uint32_t address_space_sharers;
+    /* Of the policy's rules, which one counted: 1 is the first; 0: none. */
+    uint32_t rule;
+    /* Whom that rule is for: `package com.example`. Empty where the policy has changed since. */
+    char rule_match[96];
 } lmk_v1_Process;
 
 typedef struct _lmk_v1_KillTimes {
@@ -487,7 +491,7 @@ extern "C" {
 #define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_default               {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_default               {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
-#define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
+#define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, ""}
 #define lmk_v1_KillTimes_init_default            {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_KillReport_init_default           {0, false, lmk_v1_Process_init_default, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, false, lmk_v1_Sample_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, 0, false, lmk_v1_KillTimes_init_default, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
 #define lmk_v1_OtherKill_init_default            {false, lmk_v1_Process_init_default, _lmk_v1_OtherKill_Cause_MIN, false, lmk_v1_OtherKill_Sender_init_default, false, 0, 0}
@@ -500,7 +504,7 @@ extern "C" {
 #define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_zero                  {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_zero                  {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
-#define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0}
+#define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, ""}
 #define lmk_v1_KillTimes_init_zero               {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_KillReport_init_zero              {0, false, lmk_v1_Process_init_zero, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, false, lmk_v1_Sample_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, 0, false, lmk_v1_KillTimes_init_zero, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
 #define lmk_v1_OtherKill_init_zero               {false, lmk_v1_Process_init_zero, _lmk_v1_OtherKill_Cause_MIN, false, lmk_v1_OtherKill_Sender_init_zero, false, 0, 0}
@@ -586,6 +590,8 @@ extern "C" {
 #define lmk_v1_Process_minor_faults_tag          14
 #define lmk_v1_Process_major_faults_tag          15
 #define lmk_v1_Process_address_space_sharers_tag 16
+#define lmk_v1_Process_rule_tag                  17
+#define lmk_v1_Process_rule_match_tag            18
 #define lmk_v1_KillTimes_seen_ns_tag             1
 #define lmk_v1_KillTimes_gated_ns_tag            2
 #define lmk_v1_KillTimes_decided_ns_tag          3
@@ -769,7 +775,9 @@ X(a, STATIC,   SINGULAR, UINT64,   page_tables_kb,   12) \
 X(a, STATIC,   SINGULAR, UINT32,   threads,          13) \
 X(a, STATIC,   OPTIONAL, UINT64,   minor_faults,     14) \
 X(a, STATIC,   OPTIONAL, UINT64,   major_faults,     15) \
-X(a, STATIC,   SINGULAR, UINT32,   address_space_sharers,  16)
+X(a, STATIC,   SINGULAR, UINT32,   address_space_sharers,  16) \
+X(a, STATIC,   SINGULAR, UINT32,   rule,             17) \
+X(a, STATIC,   SINGULAR, STRING,   rule_match,       18)
 #define lmk_v1_Process_CALLBACK NULL
 #define lmk_v1_Process_DEFAULT NULL
 
@@ -874,14 +882,14 @@ extern const pb_msgdesc_t lmk_v1_OtherKill_Sender_msg;
 /* Maximum encoded size of messages (where known) */
 #define lmk_v1_Heartbeat_size                    40
 #define lmk_v1_Hello_size                        419
-#define lmk_v1_KillReport_size                   2649
+#define lmk_v1_KillReport_size                   3279
 #define lmk_v1_KillTimes_size                    74
 #define lmk_v1_Lifecycle_size                    187
 #define lmk_v1_Lost_size                         30
 #define lmk_v1_OtherKill_Sender_size             131
-#define lmk_v1_OtherKill_size                    404
-#define lmk_v1_Process_size                      247
-#define lmk_v1_Record_size                       2678
+#define lmk_v1_OtherKill_size                    509
+#define lmk_v1_Process_size                      352
+#define lmk_v1_Record_size                       3308
 #define lmk_v1_Sample_size                       319
 #define lmk_v1_Signal_size                       26
 #define lmk_v1_Stream_size                       0
