@@ -144,6 +144,18 @@ static __u64 earlier(__u64 a_ns, __u64 b_ns)
 	return a_ns < b_ns ? a_ns : b_ns;
 }
 
+/* Kills by others that were held back; returns when the next is due, 0: none. */
+static __u64 report_held_back(struct agent *agent, __u64 now_ns)
+{
+	__u64 due_ns = others_due_ns(agent->shared);
+
+	if (due_ns && now_ns >= due_ns) {
+		agent_report_kills(agent);
+		due_ns = others_due_ns(agent->shared);
+	}
+	return due_ns;
+}
+
 /* Does what is due; returns when the next thing is, 0: never. */
 static __u64 keep_time(struct agent *agent)
 {
@@ -169,6 +181,7 @@ static __u64 keep_time(struct agent *agent)
 			agent_refresh_protected(agent);
 		next_ns = earlier(next_ns, agent->next_names_ns);
 		next_ns = earlier(next_ns, next_protect_ns);
+		next_ns = earlier(next_ns, report_held_back(agent, now_ns));
 	}
 	if (lease_ended(agent->shared) && !agent->give_back) {
 		agent_say(agent, lmk_v1_Lifecycle_Kind_LEASE_ENDED, NULL,

@@ -73,7 +73,7 @@ static int spool_others(struct shared *shared)
 
 	if (error)
 		return error;
-	while ((first = others_first(shared))) {
+	while ((first = others_first(shared, OTHERS_ALL))) {
 		spool_append(&spool, payload,
 			     record_other(payload, spool.run, spool.next_seq, first));
 		others_spooled(shared, first);

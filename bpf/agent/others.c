@@ -18,10 +18,31 @@ static bool is_spooled(const struct shared *shared, const struct lmk_other_event
 	       event->victim.pid == shared->last_other_pid;
 }
 
+static bool is_same_process(const struct lmk_other_event *a, const struct lmk_other_event *b)
+{
+	return a->victim.pid == b->victim.pid && a->victim.start_ns == b->victim.start_ns;
+}
+
+/* It was the OOM killer, as it turns out; too late where it is in the spool. */
+static void correct(struct shared *shared, const struct lmk_other_event *event)
+{
+	for (int i = 0; i < OTHER_SLOTS; i++) {
+		struct other *other = &shared->others[i];
+
+		if (atomic_load_explicit(&other->taken, memory_order_acquire) &&
+		    is_same_process(&other->event, event))
+			other->event.cause = event->cause;
+	}
+}
+
 bool others_take(struct shared *shared, const struct lmk_other_event *event)
 {
 	struct other *free_slot = NULL;
 
+	if (event->told == LMK_TOLD_AGAIN) {
+		correct(shared, event);
+		return true;
+	}
 	/* A dead agent may have taken it without telling the ring so. */
 	if (is_spooled(shared, event))
 		return true;
@@ -60,9 +81,40 @@ static void find_sender(struct other *other)
 		event->cause = LMK_OTHER_LMKD;
 }
 
-struct other *others_first(struct shared *shared)
+/* With many to spool nobody waits: slots are for the next. */
+static bool has_room(struct shared *shared)
+{
+	int taken = 0;
+
+	for (int i = 0; i < OTHER_SLOTS; i++)
+		taken += atomic_load_explicit(&shared->others[i].taken, memory_order_acquire) != 0;
+	return taken < OTHER_SLOTS / 2;
+}
+
+static bool is_unsure(const struct other *other)
+{
+	return other->event.cause == LMK_OTHER_KERNEL;
+}
+
+__u64 others_due_ns(struct shared *shared)
+{
+	__u64 due_ns = 0;
+
+	for (int i = 0; i < OTHER_SLOTS; i++) {
+		const struct other *other = &shared->others[i];
+		__u64 its_ns = other->event.head.time_ns + OTHERS_HOLD_NS;
+
+		if (atomic_load_explicit(&other->taken, memory_order_acquire) && is_unsure(other) &&
+		    (!due_ns || its_ns < due_ns))
+			due_ns = its_ns;
+	}
+	return due_ns;
+}
+
+struct other *others_first(struct shared *shared, __u64 now_ns)
 {
 	struct other *first = NULL;
+	bool hold = has_room(shared);
 
 	for (int i = 0; i < OTHER_SLOTS; i++) {
 		struct other *other = &shared->others[i];
@@ -74,6 +126,8 @@ struct other *others_first(struct shared *shared)
 			atomic_store_explicit(&other->taken, 0, memory_order_release);
 			continue;
 		}
+		if (hold && is_unsure(other) && now_ns < other->event.head.time_ns + OTHERS_HOLD_NS)
+			continue;
 		if (!first || other->event.head.time_ns < first->event.head.time_ns)
 			first = other;
 	}

@@ -28,8 +28,16 @@ struct shared;
 /* False: no slot is free. The event is to be kept until the main thread has freed one. */
 bool others_take(struct shared *shared, const struct lmk_other_event *event);
 
-/* The one that exited first of those not in the spool, or NULL. */
-struct other *others_first(struct shared *shared);
+/*
+ * The one that exited first of those not in the spool, or NULL. The kernel marks a victim of its
+ * OOM killer only after the signal: whom the kernel killed is held back for OTHERS_HOLD_NS, for
+ * the mark to come; `now_ns` of OTHERS_ALL holds nobody back.
+ */
+#define OTHERS_HOLD_NS (500ULL * 1000000)
+#define OTHERS_ALL     (~0ULL)
+struct other *others_first(struct shared *shared, __u64 now_ns);
+/* When the first of those held back is due; 0: nobody is. */
+__u64 others_due_ns(struct shared *shared);
 /* It is in the spool: never twice, and its slot is free. */
 void others_spooled(struct shared *shared, struct other *other);
 

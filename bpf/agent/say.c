@@ -120,8 +120,9 @@ static void report_others(struct agent *agent)
 {
 	__u8 payload[lmk_v1_Record_size];
 	struct other *first;
+	__u64 now_ns = agent->give_back ? OTHERS_ALL : boottime_ns();
 
-	while ((first = others_first(agent->shared))) {
+	while ((first = others_first(agent->shared, now_ns))) {
 		spool(agent, payload,
 		      record_other(payload, agent->spool.run, agent->spool.next_seq, first));
 		others_spooled(agent->shared, first);

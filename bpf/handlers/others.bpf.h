@@ -105,7 +105,7 @@ int BPF_PROG(lmk_on_signal, int signal, struct kernel_siginfo *info, struct task
 SEC("tp_btf/mark_victim")
 int BPF_PROG(lmk_on_oom_victim, __u64 victim)
 {
-	struct lmk_other_event *event;
+	struct lmk_other_event *event, again;
 	__s32 pid;
 
 	if (bpf_core_field_exists(((struct trace_event_raw_mark_victim *)0)->uid))
@@ -113,8 +113,15 @@ int BPF_PROG(lmk_on_oom_victim, __u64 victim)
 	else
 		pid = (__s32)victim;
 	event = bpf_map_lookup_elem(&other_kills, &pid);
-	if (event && event->cause == LMK_OTHER_KERNEL)
-		event->cause = LMK_OTHER_KERNEL_OOM;
+	if (!event || event->cause != LMK_OTHER_KERNEL)
+		return 0;
+	event->cause = LMK_OTHER_KERNEL_OOM;
+	if (event->told) {
+		/* It was gone before it was marked: the agent waits for this. */
+		again = *event;
+		again.told = LMK_TOLD_AGAIN;
+		emit(&again, LMK_EVENT_OTHER, sizeof(again));
+	}
 	return 0;
 }
 

@@ -32,8 +32,11 @@ __noinline int find_named_rule(__u32 kind, __u32 id, __u64 start_ns)
 	return entry && entry->start_ns / TICK_NS == start_ns / TICK_NS ? (int)entry->rule : 0;
 }
 
-/* Place in the policy's list, from 1, of the first rule for this process; 0: none. */
-__noinline int find_rule(__u32 uid, __s32 pid, __u64 start_ns)
+/*
+ * Place in the policy's list, from 1, of the first rule for this process; 0: none. Inline: it is
+ * asked for at the bottom of a deep call chain, and the kernel allows eight frames.
+ */
+static __always_inline __u32 find_rule(__u32 uid, __s32 pid, __u64 start_ns)
 {
 	const struct lmk_policy *policy = current_policy();
 	__u32 rule;
@@ -43,8 +46,7 @@ __noinline int find_rule(__u32 uid, __s32 pid, __u64 start_ns)
 	rule = (__u32)find_uid_rule(uid);
 	rule = lmk_first_rule(rule,
 			      (__u32)find_named_rule(LMK_RULE_APP, uid % LMK_UIDS_PER_USER, 0));
-	return (int)lmk_first_rule(rule,
-				   (__u32)find_named_rule(LMK_RULE_PROCESS, (__u32)pid, start_ns));
+	return lmk_first_rule(rule, (__u32)find_named_rule(LMK_RULE_PROCESS, (__u32)pid, start_ns));
 }
 
 /* Has the agent look at the name of a process, where there are rules for names. */

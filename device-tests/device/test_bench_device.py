@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,13 @@ from lmk.bench.attach import bench_attach
 from lmk.bench.figures import Entry
 from lmk.bench.growth import bench_growth
 from lmk.bench.kill import bench_kill
+from lmk.bench.killers.measure import UNITS
+from lmk.bench.killers.publish import Where, to_json
+from lmk.bench.killers.run import Setting
+from lmk.bench.killers.scene import CACHED, LOADS, Scene
+from lmk.bench.killers.series import run_series
+from lmk.bench.killers.spec import parse_spec
+from lmk.bench.killers.summary import summarise
 from lmk.build import Bundle, build
 from lmk.device.interface import Device
 from lmk.policy import preset
@@ -75,6 +83,54 @@ def test_agent_bench_measures_rest_and_kills(device: Device, bundle: Bundle) -> 
         entry.figures["open_files_after_kills"].numbers["value"]
         <= entry.figures["open_files"].numbers["value"]
     )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.virtual_only  # its victims are not limited to its own population
+def test_killers_bench_measures_every_figure_and_its_record_is_consistent(
+    device: Device, bundle: Bundle
+) -> None:
+    vitals = read_vitals(device)
+    scene = Scene.of(vitals.available_kb // 4)
+    used_kb = sum(row.size_kb for row in scene.rows) + scene.probe_kb
+    # Halfway through the burst; lmk sees no scarcity in that.
+    level_kb = vitals.available_kb - used_kb - scene.burst_mb * 1024 // 2
+    level = f"level@available_below_pct={100 * level_kb // vitals.total_kb}"
+    runs = run_series(
+        Setting(device, scene, bundle),
+        [point for text in (level, "lmk") for point in parse_spec(text).points()],
+        [LOADS["burst"]],
+        runs=1,
+        events=1,
+    )
+    where = Where(device.serial, "", "", "")
+    content = json.loads(to_json(where, summarise(runs), runs, {}))
+    assert [entry["load"] for entry in content["entries"]] == ["burst", "burst"]
+    assert {run.killer.partition("@")[0] for run in runs} == {"level", "lmk:default"}
+    for entry in content["entries"]:
+        assert set(entry["figures"]) == set(UNITS)
+        for key, figure in entry["figures"].items():
+            assert math.isfinite(figure["p50"]), key
+    for run in runs:
+        values = run.values
+        classes = ("cached", "background", "perceptible", "foreground")
+        assert values["kills"] == len(run.deaths)
+        assert values["kills"] == sum(values[f"kills_{name}"] for name in classes)
+        assert values["early_kills"] <= values["kills"]
+        assert 0 < values["alive"] <= CACHED
+        assert values["relaunches"] == values["kernel_oom_kills"] == 0
+        assert values["growths_unfinished"] == values["probe_deaths"] == 0
+        assert values["latency_p50_ms"] <= values["latency_p99_ms"] <= values["latency_max_ms"]
+        assert values["killer_rss_kb"] > 0
+        assert all(0 <= int(death["time_ms"]) <= values["length_s"] * 1000 for death in run.deaths)
+        assert run.faults == ()
+    by_level, by_lmk = runs
+    assert by_level.values["kills_cached"] > 0
+    assert by_level.values["freed_kb_per_kill"] > 0
+    assert by_level.values["alive"] < by_lmk.values["alive"] == CACHED
+    assert by_lmk.path in ("in_kernel", "assisted")
+    assert by_lmk.values["killer_bpf_ms_per_s"] > 0
+    assert not detach(device)
 
 
 @pytest.mark.timeout(300)

@@ -22,7 +22,7 @@ from lmk.cache import cache_root
 from lmk.errors import LmkError, ProtocolError, UnsupportedError, UsageError
 
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
-NAMES = {"lmk-agent", "lmk-loader", "lmk-eater", "lmk-population", "lmk.bpf.o"}
+NAMES = {"lmk-agent", "lmk-loader", "lmk-eater", "lmk-population", "lmk-bench", "lmk.bpf.o"}
 #: GKI has no FUNCTION_TRACER, and LSM programs are off on most kernels.
 NEVER = ("fentry", "fexit", "fmod_ret", "kprobe.multi", "kretprobe.multi", "kprobe.session", "lsm")
 

@@ -98,12 +98,14 @@ def test_modules_come_after_what_they_depend_on(tmp_path: Path) -> None:
     module(tmp_path / "net", "virtio_net", "net_failover")
     module(tmp_path / "net", "net_failover", "failover", compressed=False)
     module(tmp_path / "net", "failover", "")
+    module(tmp_path / "block", "virtio_blk", "")
     module(tmp_path / "block", "zram", "lz4-hc,zsmalloc")
     module(tmp_path / "lib", "lz4-hc", "")
     module(tmp_path / "mm", "zsmalloc", "")
     module(tmp_path / "mm", "unwanted", "")
     order = image._module_order(tmp_path)
-    assert list(order) == ["failover", "net_failover", "virtio_net", "lz4_hc", "zsmalloc", "zram"]
+    network, swap = ["failover", "net_failover", "virtio_net"], ["lz4_hc", "zsmalloc", "zram"]
+    assert list(order) == [*network, "virtio_blk", *swap]
     assert order["failover"].startswith(b"\0license=")
 
 

@@ -17,25 +17,39 @@ from lmk.workload.vitals import Vitals
 
 __all__ = ["entry", "target"]
 
-_GUEST = "virtual#bench"
+_INSTANCE = "#bench"
 _NICE = -10
-_RAM_MB = 800
 
 
 @contextmanager
 def target(
-    serial: str | None, *, zram_mb: int | None = None, ram_mb: int = _RAM_MB
+    serial: str | None,
+    *,
+    kernel: str | None = None,
+    ram_mb: int = 800,
+    zram_mb: int | None = None,
+    disk_mb: int = 0,
+    own_time: bool = False,
 ) -> Iterator[Device]:
     """The device `serial`, connected; None boots a virtual one for the bench alone.
 
-    :param zram_mb: swap of that virtual one; None is half of its memory.
-    :param ram_mb: its memory.
+    :param kernel: of that virtual one: ``6.12``, ``7.3-arm64`` …; None is the newest.
+    :param zram_mb: its swap; None is half of its memory.
+    :param own_time: its clock goes by the instructions that it executes.
     """
     if serial is not None:
         with connect(serial) as device:
             yield device
         return
-    guest = virtual.up(_GUEST, ram_mb=ram_mb, zram_mb=zram_mb, detached=False)
+    instance = f"{_INSTANCE}-{os.getpid()}"
+    guest = virtual.up(
+        f"virtual:{kernel}{instance}" if kernel else f"virtual{instance}",
+        ram_mb=ram_mb,
+        zram_mb=zram_mb,
+        disk_mb=disk_mb,
+        own_time=own_time,
+        detached=False,
+    )
     _put_first(guest)
     try:
         with connect(guest.name) as device:
@@ -50,6 +64,9 @@ def _put_first(guest: virtual.Guest) -> None:
     An emulated CPU that waits for one of the machine's own, behind the very host that reads
     the reports, shows as milliseconds between two instructions of the guest.
     """
+    # Where the scheduler groups by session, nice counts within a session only.
+    with suppress(PermissionError, FileNotFoundError):
+        Path(f"/proc/{guest.pid}/autogroup").write_text(str(_NICE))
     for thread in Path(f"/proc/{guest.pid}/task").iterdir():
         with suppress(PermissionError, ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)

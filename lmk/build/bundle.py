@@ -9,6 +9,7 @@ It is a zip with ``manifest.json`` first::
     x86_64/lmk-loader               loads the handlers, then is gone
     x86_64/lmk-eater                memory eater of ``lmk pressure``
     x86_64/lmk-population           processes of the demo and the tests
+    x86_64/lmk-bench                what `tools/bench killers` runs beside them
     aarch64/...
 
 The manifest has the SHA-256 of each file, and for each ABI the build id: SHA-256

@@ -119,4 +119,17 @@ PROGRAMS = (
         flags=(*_C, "-D_GNU_SOURCE"),
         link=_STATIC,
     ),
+    Recipe(
+        output="lmk-bench",
+        sources=(
+            "bpf/bench/*.c",
+            "bpf/workload/identity.c",
+            "bpf/workload/lines.c",
+            "bpf/workload/memory.c",
+        ),
+        headers=("bpf/bench/*.h", "bpf/workload/*.h", *_SHARED_HEADERS),
+        include=("bpf/include", "bpf", "bpf/bench", "bpf/workload"),
+        flags=(*_C, "-D_GNU_SOURCE"),
+        link=_STATIC,
+    ),
 )

@@ -46,6 +46,7 @@ def virtual() -> None:
 @click.option("--ram-mb", type=int, default=800, show_default=True, help="Memory in MB.")
 @click.option("--cpus", type=int, default=2, show_default=True, help="Number of CPUs.")
 @click.option("--zram-mb", type=int, help="Swap in MB; 0 is none.  [default: half of the memory]")
+@click.option("--disk-mb", type=int, default=0, help="Size of a disk that reads as zeros in MB.")
 @click.option(
     "--adbd-user",
     type=click.Choice(["root", "shell"]),
@@ -71,6 +72,7 @@ def up(
     ram_mb: int,
     cpus: int,
     zram_mb: int | None,
+    disk_mb: int,
     adbd_user: str,
     kernel_arguments: tuple[str, ...],
     debian: tuple[str, ...],
@@ -81,6 +83,7 @@ def up(
         ram_mb=ram_mb,
         cpus=cpus,
         zram_mb=zram_mb,
+        disk_mb=disk_mb,
         adbd_user=adbd_user,
         kernel_arguments=kernel_arguments,
         debian=debian,

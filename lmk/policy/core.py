@@ -353,23 +353,12 @@ class Decider:
 
 def rank(policy: Policy, a: Process, b: Process, *, compression_pct: int = 0) -> int:
     """``lmk_rank()``: above 0 when `a` dies before `b`, below 0 after, 0 for the same process."""
-    return int(
-        _library().lmk_core_rank(
-            ctypes.byref(PolicyStruct.of(policy)),
-            ctypes.byref(_process(a)),
-            ctypes.byref(_process(b)),
-            compression_pct,
-        )
-    )
+    return _rank(PolicyStruct.of(policy), a, b, compression_pct)
 
 
 def refusal(policy: Policy, process: Process, floor: int) -> Refusal:
     """``lmk_refusal_of()``: why `process` may not die for a verdict with this floor."""
-    return Refusal(
-        _library().lmk_core_refusal(
-            ctypes.byref(PolicyStruct.of(policy)), ctypes.byref(_process(process)), floor
-        )
-    )
+    return _refusal(PolicyStruct.of(policy), process, floor)
 
 
 def uid_rule(policy: Policy, uid: int) -> int:
@@ -382,8 +371,9 @@ def choose(policy: Policy, processes: Iterable[Process], floor: int) -> list[Pro
 
     As the handlers do: those that may not are left out, the others go by :func:`rank`.
     """
-    eligible = [each for each in processes if refusal(policy, each, floor) is Refusal.NONE]
-    order = functools.cmp_to_key(functools.partial(rank, policy))
+    view = PolicyStruct.of(policy)
+    eligible = [each for each in processes if _refusal(view, each, floor) is Refusal.NONE]
+    order = functools.cmp_to_key(functools.partial(_rank, view))
     return sorted(eligible, key=order, reverse=True)
 
 
@@ -472,6 +462,16 @@ def psi_stall_ns(cpus: Sequence[PsiDelta]) -> tuple[int, int]:
 
 
 _Struct = TypeVar("_Struct", bound=ctypes.Structure)
+
+
+def _rank(view: PolicyStruct, a: Process, b: Process, compression_pct: int = 0) -> int:
+    first, second = ctypes.byref(_process(a)), ctypes.byref(_process(b))
+    return int(_library().lmk_core_rank(ctypes.byref(view), first, second, compression_pct))
+
+
+def _refusal(view: PolicyStruct, process: Process, floor: int) -> Refusal:
+    struct = ctypes.byref(_process(process))
+    return Refusal(_library().lmk_core_refusal(ctypes.byref(view), struct, floor))
 
 
 def _process(process: Process) -> ProcessStruct:

@@ -41,6 +41,8 @@ def up(
     zram_mb: int | None = None,
     adbd_user: str = "root",
     kernel_arguments: tuple[str, ...] | list[str] = (),
+    disk_mb: int = 0,
+    own_time: bool = False,
     debian: tuple[str, ...] | list[str] = (),
     detached: bool = True,
 ) -> Guest:
@@ -51,6 +53,9 @@ def up(
     :param zram_mb: swap in MB; None is half of `ram_mb`, 0 is none.
     :param adbd_user: ``root`` or ``shell``.
     :param kernel_arguments: added to the kernel command line, winning over the defaults.
+    :param disk_mb: size of ``/dev/vda``, which reads as zeros with the latency of flash.
+    :param own_time: its clock goes by the instructions that it executes: slower than this
+        machine's, and free of what else that does.
     :param debian: Debian packages for a root file system at ``/debian``
         (:mod:`lmk.virtual.debian_root`).
     :param detached: it runs until :meth:`Guest.down`; False ends it with the calling
@@ -61,7 +66,16 @@ def up(
     Raises like :func:`lmk.debian.fetch` too.
     """
     full_name, kernel = parse(name)
-    options = Options(ram_mb, cpus, zram_mb, adbd_user, tuple(kernel_arguments), tuple(debian))
+    options = Options(
+        ram_mb,
+        cpus,
+        zram_mb,
+        adbd_user,
+        tuple(kernel_arguments),
+        disk_mb,
+        own_time,
+        tuple(debian),
+    )
     _check(options)
     existing = _existing(full_name, options)
     if existing is not None:
@@ -70,7 +84,7 @@ def up(
         booted = image.build(kernel)
         disk = debian_root.build(options.debian, kernel.abi) if options.debian else None
         qemu = Qemu.fetch(kernel.abi)
-        accelerator = qemu.accelerator(booted)
+        accelerator = "tcg" if own_time else qemu.accelerator(booted)
         with lock(lock_path(full_name)):
             # Another process may have booted it while this one downloaded.
             existing = _existing(full_name, options, locked=True)
@@ -98,6 +112,8 @@ def _check(options: Options) -> None:
         raise UsageError(f"a guest has 1..64 CPUs, not {options.cpus}")
     if options.zram_mb is not None and not 0 <= options.zram_mb <= 8 * options.ram_mb:
         raise UsageError(f"zram can be 0..{8 * options.ram_mb} MB, not {options.zram_mb}")
+    if options.disk_mb < 0:
+        raise UsageError(f"a disk cannot have {options.disk_mb} MB")
     if options.adbd_user not in ("root", "shell"):
         raise UsageError(f"adbd runs as root or shell, not {options.adbd_user!r}")
     for argument in options.kernel_arguments:
@@ -138,6 +154,8 @@ def _boot(
                 *options.kernel_arguments,
             ],
             port=port,
+            disk_mb=options.disk_mb,
+            own_time=options.own_time,
             disk=disk,
         )
         if not detached:

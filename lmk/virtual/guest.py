@@ -50,6 +50,10 @@ class Options:
     """What a guest is made of.
 
     :ivar zram_mb: size of the zram swap in MB; None is half of `ram_mb`, 0 is no swap.
+    :ivar disk_mb: size of the disk ``/dev/vda``, which reads as zeros with the latency of
+        flash; 0 is no disk.
+    :ivar own_time: the guest's clock goes by the instructions that it executes, whatever else
+        this machine does meanwhile. Only without KVM; its CPUs share one of the machine's.
     :ivar adbd_user: ``root``, or ``shell`` for a device whose adbd cannot be root.
     :ivar kernel_arguments: added to the kernel command line; they win over what
         every guest gets (``psi=0``, ``cgroup_disable=pressure``,
@@ -62,6 +66,8 @@ class Options:
     zram_mb: int | None = None
     adbd_user: str = "root"
     kernel_arguments: tuple[str, ...] = ()
+    disk_mb: int = 0
+    own_time: bool = False
     debian: tuple[str, ...] = ()
 
     @property

@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lmk import progress
 from lmk.build import Bundle
@@ -17,7 +18,7 @@ from lmk.device.interface import CommandResult, Device
 from lmk.device.root import Root
 from lmk.errors import LmkError, ProtocolError, TransientError, UnsupportedError
 
-__all__ = ["install"]
+__all__ = ["install", "install_content"]
 
 #: Where root's programs go, by preference; no other user can write there.
 _ROOT_PLACES = ("/data/lmk", "/run/lmk")
@@ -38,8 +39,17 @@ def install(
     write, and what lies there is checked by its hash: the folder that the push goes through
     is open to the shell user.
     """
-    abi, uid, shell_place = _look(device)
-    content = _content(abi, name, bundle)
+    look = _look(device)
+    return _install(device, name, _content(look.abi, name, bundle), look, root)
+
+
+def install_content(device: Device, name: str, content: bytes, *, root: Root | None = None) -> str:
+    """As :func:`install`, for a program that is not built here."""
+    return _install(device, name, content, _look(device), root)
+
+
+def _install(device: Device, name: str, content: bytes, look: _Look, root: Root | None) -> str:
+    uid, shell_place = look.uid, look.shell_place
     digest = _sha256(content)
     places = (shell_place,) if root is None and uid != 0 else _ROOT_PLACES
     run = device.run if root is None else root.run
@@ -75,8 +85,16 @@ def install(
     return path
 
 
-def _look(device: Device) -> tuple[str, int, str]:
+@dataclass(frozen=True, slots=True)
+class _Look:
     """ABI, uid of the device's shell, and a folder that it can write."""
+
+    abi: str
+    uid: int
+    shell_place: str
+
+
+def _look(device: Device) -> _Look:
     said = device.run(_LOOK)
     words = said.text.split()
     if len(words) != 3 or not words[1].isdecimal():
@@ -85,7 +103,7 @@ def _look(device: Device) -> tuple[str, int, str]:
             detail=said.text + said.error_text,
             serial=device.serial,
         )
-    return words[0], int(words[1]), words[2]
+    return _Look(words[0], int(words[1]), words[2])
 
 
 def _content(abi: str, name: str, bundle: Bundle | None) -> bytes:

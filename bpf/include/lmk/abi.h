@@ -398,6 +398,8 @@ enum lmk_other_cause {
 	LMK_OTHER_OURS = 5, /* of no concern, never told: sent by us after all */
 };
 
+#define LMK_TOLD_AGAIN 2
+
 /* A process that ended by a SIGKILL that was not ours; head.time_ns is its exit. */
 struct lmk_other_event {
 	struct lmk_event_head head;
@@ -405,7 +407,7 @@ struct lmk_other_event {
 	__u32 cause;	    /* enum lmk_other_cause */
 	__s32 sender_pid;   /* current when it was sent */
 	__u32 sender_uid;
-	__u32 told; /* atomic, for the handlers: its exit was told */
+	__u32 told; /* atomic: its exit was told; LMK_TOLD_AGAIN: and this corrects the cause */
 	__u64 sender_start_ns;
 	char sender_comm[LMK_COMM];
 	struct lmk_process victim; /* at the signal; where that was not seen, at the exit */

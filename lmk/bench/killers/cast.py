@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The population of one run, and what its parent said of who lived and died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from lmk.build import Bundle
+from lmk.device.interface import Device
+from lmk.workload.conversation import Event
+from lmk.workload.population import Population, Row
+
+__all__ = ["Cast"]
+
+
+class Cast:
+    """A population that runs while the block does.
+
+    :ivar followers: each is called with each event, from the thread that waits for it.
+    :ivar sizes_kb: of processes that have ended, by pid and start time: how much they had mapped.
+    """
+
+    def __init__(
+        self, device: Device, rows: Iterable[Row], *, bundle: Bundle | None = None
+    ) -> None:
+        self.followers: list[Callable[[Event], None]] = []
+        self.sizes_kb: dict[tuple[int, int], int] = {}
+        self.population = Population(device, rows, bundle=bundle, on_event=self._follow)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.population.close()
+
+    def _follow(self, event: Event) -> None:
+        if event["event"] == "exit":
+            identity = int(event["pid"]), int(event["start_ticks"])
+            self.sizes_kb[identity] = int(event["kb"])
+        for follower in list(self.followers):
+            follower(event)
