@@ -32,11 +32,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="run device tests on SERIAL instead of booting a virtual device for them",
     )
+    parser.addoption(
+        "--kernel",
+        metavar="NAME",
+        default=None,
+        help="run device tests on virtual devices of this kernel: 6.1, 6.12-arm64, …",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "virtual_only: needs a virtual device of its own; skipped with --device"
+    )
+    config.addinivalue_line(
+        "markers", "in_kernel: kills with no agent; skipped where a probe finds another kill path"
     )
     # Ended from outside (`timeout`, a CI runner), a run still takes its guests down:
     # as an interrupt it reaches every fixture's clean-up.
@@ -77,12 +86,24 @@ def adb_server() -> Iterator[int]:
     patch.undo()
 
 
+#: As Android's common kernels have it: no PSI of cgroups.
+KERNEL_ARGUMENTS = ("cgroup_disable=pressure",)
+
+
 @contextmanager
-def booted(variant: str, *, zram_mb: int | None = None) -> Iterator[Guest]:
+def booted(
+    variant: str, *, zram_mb: int | None = None, kernel: str | None = None
+) -> Iterator[Guest]:
     """A guest of this process alone: another run at the same time has another."""
     from lmk import virtual
 
-    guest = virtual.up(f"virtual#{variant}-{os.getpid()}", zram_mb=zram_mb, detached=False)
+    name = f"virtual:{kernel}" if kernel else "virtual"
+    guest = virtual.up(
+        f"{name}#{variant}-{os.getpid()}",
+        zram_mb=zram_mb,
+        kernel_arguments=KERNEL_ARGUMENTS,
+        detached=False,
+    )
     try:
         yield guest
     finally:
@@ -104,7 +125,7 @@ def guest(pytestconfig: pytest.Config) -> Iterator[Guest | None]:
     if pytestconfig.getoption("--device") is not None:
         yield None
         return
-    with booted("test") as guest:
+    with booted("test", kernel=pytestconfig.getoption("--kernel")) as guest:
         yield guest
 
 
@@ -119,8 +140,25 @@ def guest_without_swap(pytestconfig: pytest.Config) -> Iterator[Guest]:
     """A second guest of the session, with no swap at all."""
     if pytestconfig.getoption("--device") is not None:
         pytest.skip("the device without swap is a virtual one; --device names another")
-    with booted("test-noswap", zram_mb=0) as guest:
+    with booted("test-noswap", zram_mb=0, kernel=pytestconfig.getoption("--kernel")) as guest:
         yield guest
+
+
+@pytest.fixture(scope="session")
+def kill_path(device_serial: str) -> str:
+    """The kill path of the device under test, as it is probed."""
+    from lmk.session import probe
+
+    with connected(device_serial) as device:
+        return probe(device).kill_path
+
+
+@pytest.fixture(autouse=True)
+def _path_is_there(request: pytest.FixtureRequest) -> None:
+    if "in_kernel" in request.keywords:
+        path = request.getfixturevalue("kill_path")
+        if path != "in_kernel":
+            pytest.skip(f"the device's kill path is {path}")
 
 
 @pytest.fixture

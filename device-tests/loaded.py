@@ -30,6 +30,7 @@ from lmk.policy import Policy, load
 from lmk.policy.layout import PolicyStruct
 
 __all__ = [
+    "ASIDE_KB",
     "FIRST_UID",
     "FOLDER",
     "LAST_UID",
@@ -47,6 +48,8 @@ FOLDER = "/data/local/tmp/lmk-handlers-test"
 _PINS = "/sys/fs/bpf/lmk-test"
 #: How long anything may take in an emulated guest on a busy machine.
 PATIENCE = timedelta(seconds=60)
+#: What a thread may keep out of its process's counts before 6.2: 64 pages (TASK_RSS_EVENTS_THRESH).
+ASIDE_KB = 256
 #: As a floor: the reason is off.
 NOBODY = 1001
 _FLOOR_WORDS = (
@@ -103,17 +106,19 @@ def raw(policy: Policy) -> bytes:
 def _victims(abi: str) -> bytes:
     """The program of victims.c for `abi`."""
     source = Path(__file__).parent / "device" / "victims" / "victims.c"
+    assist = source_root() / "bpf" / "assist" / "assist.c"
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "victims"
         command = [f"{ABIS[abi].triplet}-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
         command += ["-static", "-pthread", "-include", "linux/types.h"]
-        command += [f"-I{source_root() / 'bpf' / 'include'}", str(source), "-o", str(output)]
+        command += [f"-I{source_root() / 'bpf' / 'include'}", f"-I{source_root() / 'bpf'}"]
+        command += ["-D_GNU_SOURCE", str(source), str(assist), "-o", str(output)]
         subprocess.run(command, check=True, timeout=120)
         return output.read_bytes()
 
 
 def _traps() -> bytes:
-    """The handlers with the program of traps.bpf.c."""
+    """The handlers of the in_kernel path with the program of traps.bpf.c."""
     recipe = replace(
         HANDLERS,
         output="traps.bpf.o",
@@ -136,27 +141,54 @@ class Victim:
     second: int = 0
 
 
+@dataclass(frozen=True)
+class Answer:
+    """Of ``struct lmk_call``."""
+
+    result: int
+    outcome: int
+    victim_pid: int
+    token: int
+    kill_id: int
+
+
 @dataclass
 class Loaded:
-    """The handlers on one device, and the means to see what they do."""
+    """The handlers on one device, and the means to see what they do.
+
+    :ivar path: the kill path that is asked for; empty: the best there is.
+    """
 
     root: Root
+    path: str = ""
     _outputs: int = 0
     _seen: list[dict[str, Any]] = field(default_factory=list)
 
     def loader(self, arguments: str) -> str:
         """What `lmk-loader ARGUMENTS` prints; it must succeed."""
-        result = self.root.run(f"{FOLDER}/lmk-loader {arguments} --pin-dir {_PINS}")
+        command = f"{FOLDER}/lmk-loader {arguments} --pin-dir {_PINS}"
+        result = self.root.run(command, timeout=3 * PATIENCE)
         assert result.exit_code == 0, f"{arguments}: {result.error_text}"
         return result.text
 
-    def load(self, policy: Policy) -> dict[str, Any]:
-        """Load, attach, start; the loader's report."""
+    def load(self, policy: Policy, *, drive: bool = True) -> dict[str, Any]:
+        """Load, attach, start; the loader's report.
+
+        :param drive: have decisions run by themselves; False: only where the handlers' own timer
+            does that.
+        """
         self.root.run(f"{FOLDER}/lmk-loader unload --pin-dir {_PINS}")
         self._write_policy(policy)
         answer: dict[str, Any] = json.loads(
-            self.loader(f"load --object {FOLDER}/lmk.bpf.o --policy {FOLDER}/policy")
+            self.loader(
+                f"load --object {FOLDER}/lmk.bpf.o --assisted {FOLDER}/assisted.bpf.o"
+                f" --policy {FOLDER}/policy" + (f" --path {self.path}" if self.path else "")
+            )
         )
+        if answer["agent_timer"] and drive:
+            # What the agent does where the handlers have no timer of their own.
+            command = f"{FOLDER}/lmk-loader drive --pin-dir {_PINS}"
+            self.root.run(f"setsid {command} </dev/null >{FOLDER}/drive.log 2>&1 & echo")
         return answer
 
     def try_load(self, policy: Policy, *, damaged: bool = False) -> int:
@@ -310,9 +342,17 @@ class Loaded:
 
     def race(self, threads: int) -> dict[str, int]:
         """Run one decision on `threads` threads at once; how many ended in what."""
-        text = self.root.run(f"{FOLDER}/victims race {_PINS}/programs/lmk_call {threads}").text
+        text = self.root.run(f"{FOLDER}/victims race {_PINS} {threads}").text
         names = list(self.counters()["outcome"])
         return dict(zip(names, map(int, text.split()), strict=True))
+
+    def ask(
+        self, operation: int, pid: int = 0, token: int = 0, kill_id: int = 0, kill_result: int = 0
+    ) -> Answer:
+        """One step of the assisted path's conversation; what it asks for is the test's to do."""
+        words = f"{operation} {pid} {token} {kill_id} {kill_result}"
+        program = f"{FOLDER}/victims ask {_PINS}/programs/lmk_call {words}"
+        return Answer(*map(int, self.root.run(program).text.split()))
 
     def trap(self, operation: int, pid: int = 0) -> tuple[int, str, int]:
         """Run `lmk_trap`: result, outcome and victim; not while another CPU has the claim."""
@@ -338,20 +378,21 @@ class Loaded:
 
 
 @contextmanager
-def loaded(device: Device, *, traps: bool = False) -> Iterator[Loaded]:
+def loaded(device: Device, *, traps: bool = False, path: str = "") -> Iterator[Loaded]:
     """The programs pushed, nothing loaded yet; at the end nothing of it is left.
 
     :param traps: with `lmk_trap` among the handlers.
+    :param path: the kill path that is asked for; empty: the best there is.
     """
     root = find_root(device)
     abi = root.run("uname -m").text.strip()
     bundle = build.build([abi])
-    for name in ("lmk-loader", "lmk.bpf.o"):
+    for name in ("lmk-loader", "lmk.bpf.o", "assisted.bpf.o"):
         entry = bundle.file(abi, name)
         content = _traps() if traps and name == "lmk.bpf.o" else entry.content
         device.push(content, f"{FOLDER}/{name}", mode=0o755)
     device.push(_victims(abi), f"{FOLDER}/victims", mode=0o755)
-    handlers = Loaded(root)
+    handlers = Loaded(root, path)
     try:
         yield handlers
     finally:

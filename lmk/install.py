@@ -35,7 +35,7 @@ from lmk.progress import Task
 __all__ = ["Facts", "examine", "gather", "install", "start_agent", "stop_agent", "undo_start"]
 
 PIN_DIRECTORY = "/sys/fs/bpf/lmk"
-_NEEDED = ("lmk-agent", "lmk-loader", "lmk.bpf.o")
+_NEEDED = ("lmk-agent", "lmk-loader", "lmk.bpf.o", "assisted.bpf.o")
 #: Loading and verifying under TCG on a busy machine takes a few seconds.
 _START_TIMEOUT = timedelta(seconds=180)
 _STOP_TIMEOUT = timedelta(seconds=30)
@@ -55,7 +55,7 @@ if [ -L $d ] || [ -e $d ]; then
     echo owner=$(stat -c '%u %F' $d)
     [ "$(stat -c '%u %F' $d)" = "0 directory" ] || exit 0
     chmod 0700 $d && cd $d || exit 0
-    for f in lmk-agent lmk-loader lmk.bpf.o lmk-eater lmk-population; do
+    for f in lmk-agent lmk-loader lmk.bpf.o assisted.bpf.o lmk-eater lmk-population; do
         [ -f $f ] && echo have=$f $(sha256sum < $f)
     done
     [ -f session ] && while read -r line; do

@@ -56,6 +56,7 @@ from lmk.proto.control_pb2 import (
 )
 from lmk.proto.record_pb2 import Hello, KillReport
 from lmk.report import Position, RecordStream, SessionOverError
+from lmk.report.text import printable
 
 __all__ = [
     "LEASE",
@@ -327,7 +328,7 @@ def attach(
             # What goes on over there by itself must not end up as a session nobody asked for.
             undo_start(root, facts)
             raise
-        task.done(f"kill path {file.kill_path}")
+        task.done(f"kill path {file.kill_path}: {printable(session.hello.kill_path_why)}")
     return session
 
 

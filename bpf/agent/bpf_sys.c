@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -77,6 +78,23 @@ int bpf_run(int program, struct lmk_call *call)
 	return bpf(BPF_PROG_TEST_RUN, &attr);
 }
 
+int bpf_run_whole(const struct pins *pins, struct lmk_call *call)
+{
+	struct assist assist = {.call = pins->call, .walk = pins->walk, .iter = -1};
+	struct sched_param first = {.sched_priority = 1}, usual = {0};
+	int error;
+
+	/*
+	 * On the assisted path the deciding thread cannot decide while somebody else has the claim,
+	 * and kernels before 6.11 cannot keep a program from being scheduled away with it.
+	 */
+	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first);
+	error = assist_run(&assist, call);
+	sched_setscheduler(0, SCHED_OTHER, &usual);
+	assist_close(&assist);
+	return error;
+}
+
 int pins_open(struct pins *pins, const char **missing)
 {
 	const struct {
@@ -112,16 +130,19 @@ int pins_open(struct pins *pins, const char **missing)
 		error = object_info(pins->renamed, &info, sizeof(info));
 		pins->renamed_bytes = info.max_entries;
 	}
-	if (error)
+	if (error) {
 		pins_close(pins);
-	return error;
+		return error;
+	}
+	pins->walk = object_get(LMK_PIN_DIR "/links/lmk_walk");
+	return 0;
 }
 
 void pins_close(struct pins *pins)
 {
-	int *fds[] = {&pins->policy,   &pins->counters, &pins->protected,
-		      &pins->rules,    &pins->renamed,	&pins->agent,
-		      &pins->carriers, &pins->events,	&pins->call};
+	int *fds[] = {&pins->policy,  &pins->counters, &pins->protected, &pins->rules,
+		      &pins->renamed, &pins->agent,    &pins->carriers,	 &pins->events,
+		      &pins->call,    &pins->walk};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)

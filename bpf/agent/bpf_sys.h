@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "assist/assist.h"
 #include "lmk/abi.h"
 
 /* What of LMK_PIN_DIR the agent uses; -1: not open. */
@@ -22,6 +23,7 @@ struct pins {
 	int events;
 	__u32 events_bytes;
 	int call;
+	int walk; /* -1 also where the handlers walk by themselves */
 };
 
 /* What the kernel counted for a program. */
@@ -50,6 +52,12 @@ int bpf_map_next(int map, const void *key, void *next);
 /* Runs the SYSCALL program on `call` (op says what for), which comes back as the program left it. 0
  * or -errno. */
 int bpf_run(int program, struct lmk_call *call);
+
+/*
+ * The same for what may end in a walk or a kill (LMK_OP_RUN, LMK_OP_VENDOR, LMK_OP_STATUS with
+ * candidates, LMK_OP_SELF_TEST): does user space's half of it. Any thread.
+ */
+int bpf_run_whole(const struct pins *pins, struct lmk_call *call);
 
 /* Costs of pinned programs. Returns how many, at most `max`. */
 unsigned int bpf_program_costs(struct program_cost *costs, unsigned int max);

@@ -104,7 +104,7 @@ static void request_kill(struct agent *agent, const lmk_v1_RequestKill *body)
 		return;
 	}
 	swap_fill(&call);
-	error = bpf_run(agent->pins.call, &call);
+	error = bpf_run_whole(&agent->pins, &call);
 	if (error) {
 		error_reply(lmk_v1_Error_Code_INTERNAL, strerror(-error));
 		return;

@@ -22,17 +22,21 @@
 /* Every slot taken: the main thread, which frees them, gets the CPU for this long. */
 #define SLOT_WAIT_NS (2 * NSEC_PER_MSEC)
 
+/* A decision that could not be run at all is tried again after this. */
+#define FAILED_INTERVAL_MS 100
+
 struct decider {
 	struct follower follower;
 	struct ring ring;
 	const struct pins *pins;
+	struct assist assist;
 	pthread_t thread;
 	int epoll_fd;
 	int stop_event;
 	int main_event;
 	_Atomic bool pressure_began;
 	_Atomic __u64 decisions;
-	bool under_pressure;
+	bool own_timer;	   /* the handlers have none: every look is this thread's */
 	__u64 next_run_ns; /* 0: no decision is due */
 };
 
@@ -76,10 +80,14 @@ static bool take_event(const void *data, size_t size, void *context)
 		if (size < sizeof(struct lmk_pressure_event))
 			break;
 		if (((const struct lmk_pressure_event *)data)->under_pressure) {
-			self->next_run_ns = boottime_ns();
+			if (!self->own_timer)
+				self->next_run_ns = boottime_ns();
 			self->pressure_began = true;
 			tell_main(self);
 		}
+		break;
+	case LMK_EVENT_LOOK:
+		self->next_run_ns = boottime_ns();
 		break;
 	default:
 		break; /* of newer handlers; build ids keep that from happening */
@@ -95,14 +103,14 @@ static void decide(struct decider *self)
 
 	swap_measure();
 	swap_fill(&call);
-	error = bpf_run(self->pins->call, &call);
+	error = assist_run(&self->assist, &call);
 	self->decisions++;
 	self->next_run_ns = 0;
 	if (error) {
 		log_line("decide: %s", strerror(-error));
-		return;
+		call.interval_ms = FAILED_INTERVAL_MS;
 	}
-	if (call.under_pressure)
+	if (self->own_timer || (!error && call.under_pressure))
 		self->next_run_ns =
 			boottime_ns() + (call.interval_ms ? call.interval_ms : 1) * NSEC_PER_MSEC;
 }
@@ -147,6 +155,7 @@ static void *run(void *context)
 	__asm__ volatile("" : : "r"(stack) : "memory");
 	if (bpf_map_set(self->pins->agent, &zero, &thread))
 		log_line("decide: the handlers do not know the agent's thread");
+	assist_prime(&self->assist);
 	follow_start(&self->follower);
 	while (go_on) {
 		__u64 due_ns;
@@ -156,6 +165,7 @@ static void *run(void *context)
 		if (self->next_run_ns && boottime_ns() >= self->next_run_ns) {
 			decide(self);
 			all_taken = ring_consume(&self->ring, take_event, self);
+			assist_prime(&self->assist);
 		}
 		due_ns = follow_due(&self->follower, boottime_ns());
 		if (!all_taken && (!due_ns || due_ns > boottime_ns() + SLOT_WAIT_NS))
@@ -204,6 +214,8 @@ struct decider *decider_start(const struct pins *pins, struct shared *shared, in
 	int error;
 
 	self->pins = pins;
+	self->assist = (struct assist){.call = pins->call, .walk = pins->walk, .iter = -1};
+	self->own_timer = shared->agent_timer;
 	self->main_event = event;
 	self->follower.shared = shared;
 	self->follower.pins = pins;

@@ -29,7 +29,7 @@ static int run_self_test(const struct pins *pins, struct lmk_call *call)
 
 	for (int i = 0; i < BUSY_TRIES; i++) {
 		*call = (struct lmk_call){.op = LMK_OP_SELF_TEST, .pid = getpid()};
-		error = bpf_run(pins->call, call);
+		error = bpf_run_whole(pins, call);
 		if (!error)
 			error = call->result;
 		if (error != -EBUSY)
@@ -159,6 +159,18 @@ static __u32 answered_path(const char *answer)
 	return LMK_PATH_NONE;
 }
 
+/* The words of "KEY":"..." in the loader's answer; it writes no quote inside them. */
+static void answered_text(const char *answer, const char *key, char *text, size_t size)
+{
+	char wanted[32];
+	const char *at;
+
+	snprintf(wanted, sizeof(wanted), "\"%s\":\"", key);
+	at = strstr(answer, wanted);
+	at = at ? at + strlen(wanted) : "";
+	snprintf(text, size, "%.*s", (int)strcspn(at, "\""), at);
+}
+
 int load_handlers(struct shared *shared, const struct load_options *options)
 {
 	char view[160], log[160], answer[4096];
@@ -167,6 +179,8 @@ int load_handlers(struct shared *shared, const struct load_options *options)
 		"load",
 		"--object",
 		(char *)options->object,
+		"--assisted",
+		(char *)options->assisted,
 		"--policy",
 		view,
 		"--log",
@@ -193,6 +207,8 @@ int load_handlers(struct shared *shared, const struct load_options *options)
 		return code;
 	}
 	shared->kill_path = answered_path(answer);
+	shared->agent_timer = strstr(answer, "\"agent_timer\":true") != NULL;
+	answered_text(answer, "why", shared->kill_path_why, sizeof(shared->kill_path_why));
 	shared->self_test_result = load_self_test(shared);
 	if (shared->self_test_result) {
 		fprintf(stderr, "lmk-agent: start-up self-test: %s\n", shared->self_test_text);

@@ -9,6 +9,7 @@
 struct load_options {
 	const char *loader;
 	const char *object;
+	const char *assisted;
 };
 
 /*

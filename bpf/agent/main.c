@@ -19,7 +19,8 @@
 #include "start.h"
 
 static const char usage[] =
-	"usage: lmk-agent start --dir DIR --policy FILE [--object FILE] [--loader FILE]\n"
+	"usage: lmk-agent start --dir DIR --policy FILE [--object FILE] [--assisted FILE]\n"
+	"                 [--loader FILE]\n"
 	"                 [--lease-ms N | --no-lease] [--spool-limit-kb N] [--build-id ID]\n"
 	"                 [--device-name NAME] [--holder WHO]\n"
 	"                                           load handlers, start agent and guardian\n"
@@ -67,6 +68,8 @@ static void parse_value(struct options *options, const char *name, const char *v
 		start->dir = value;
 	} else if (!strcmp(name, "--object")) {
 		start->object = value;
+	} else if (!strcmp(name, "--assisted")) {
+		start->assisted = value;
 	} else if (!strcmp(name, "--loader")) {
 		start->loader = value;
 	} else if (!strcmp(name, "--policy")) {
@@ -117,17 +120,20 @@ static void parse(struct options *options, int count, char **words)
 static int start(struct options *options, bool with_handlers)
 {
 	struct start_options *start = &options->start;
-	static char loader[160], object[160];
+	static char loader[160], object[160], assisted[160];
 
 	start->with_handlers = with_handlers;
 	if (with_handlers && !start->policy)
 		fail(EXIT_USAGE, "start: --policy FILE is missing");
 	snprintf(loader, sizeof(loader), "%s/lmk-loader", start->dir);
 	snprintf(object, sizeof(object), "%s/lmk.bpf.o", start->dir);
+	snprintf(assisted, sizeof(assisted), "%s/assisted.bpf.o", start->dir);
 	if (!start->loader)
 		start->loader = loader;
 	if (!start->object)
 		start->object = object;
+	if (!start->assisted)
+		start->assisted = assisted;
 	return start_main(start);
 }
 

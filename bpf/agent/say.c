@@ -105,6 +105,7 @@ void agent_hello(struct agent *agent, lmk_v1_Hello *hello)
 	snprintf(hello->abi, sizeof(hello->abi), "%.15s", uts.machine);
 	snprintf(hello->kernel_release, sizeof(hello->kernel_release), "%s", uts.release);
 	hello->kill_path = (lmk_v1_KillPath)shared->kill_path;
+	snprintf(hello->kill_path_why, sizeof(hello->kill_path_why), "%s", shared->kill_path_why);
 	snprintf(hello->boot_id, sizeof(hello->boot_id), "%s", agent->session.boot_id);
 	hello->run = agent->spool.run;
 	hello->boottime_ns = boottime_ns();

@@ -30,7 +30,7 @@ enum give_back_reason {
 	GIVE_BACK_AGENT_LOST = 3,
 };
 
-#define SHARED_EDITION 3
+#define SHARED_EDITION 4
 
 struct shared {
 	__u32 edition;
@@ -43,6 +43,8 @@ struct shared {
 	__u32 with_handlers;	  /* 0: only serves the spool */
 	__u32 spool_limit_kb;
 	__u32 kill_path;
+	char kill_path_why[320];
+	__u32 agent_timer; /* the decision is run by the agent's clock alone */
 	__u32 carrier;
 	__s32 self_test_result;
 	_Atomic __u32 give_back;

@@ -262,7 +262,9 @@ int start_main(const struct start_options *options)
 	take_locks(options);
 	shared = prepare_shared(options);
 	if (options->with_handlers) {
-		struct load_options load = {.loader = options->loader, .object = options->object};
+		struct load_options load = {.loader = options->loader,
+					    .object = options->object,
+					    .assisted = options->assisted};
 		int code;
 
 		read_policy(shared, options->policy);

@@ -9,6 +9,7 @@
 struct start_options {
 	const char *dir;
 	const char *object;
+	const char *assisted;
 	const char *loader;
 	const char *policy;
 	const char *build_id;

@@ -112,7 +112,7 @@ static bool ask_handlers(const struct agent *agent, struct lmk_call *call, bool 
 	for (int i = 0; i < STATUS_TRIES; i++) {
 		*call = (struct lmk_call){.op = LMK_OP_STATUS, .with_candidates = with_candidates};
 		swap_fill(call);
-		if (bpf_run(agent->pins.call, call))
+		if (bpf_run_whole(&agent->pins, call))
 			return false;
 		if (call->result != -EBUSY)
 			return !call->result;

@@ -9,36 +9,8 @@
 #ifndef LMK_CALLS_BPF_H
 #define LMK_CALLS_BPF_H
 
+#include "answer.bpf.h"
 #include "level_timer.bpf.h"
-
-static __always_inline void take_swap(const struct lmk_call *call)
-{
-	if (!call->swap_total_kb && !call->swap_free_kb)
-		return;
-	state.swap_total_kb = call->swap_total_kb;
-	state.swap_free_kb = call->swap_free_kb;
-	state.swap_ns = bpf_ktime_get_boot_ns();
-	if (call->compression_pct) {
-		state.compression_pct = call->compression_pct;
-		state.compression_ns = state.swap_ns;
-	}
-}
-
-/* Under the claim: the answer that every program gives. */
-static __always_inline void answer(struct lmk_call *call)
-{
-	const struct lmk_policy *policy = current_policy();
-	__u64 id = state.gate;
-
-	call->under_pressure = state.under_pressure;
-	call->interval_ms = state.interval_ms;
-	call->sample = run.event.sample;
-	call->verdict = run.event.verdict;
-	call->pending_pid = id ? kill_of(id)->pid : 0;
-	if (policy)
-		call->budget_left =
-			lmk_budget_left(policy, &state.history, run.event.sample.time_ns);
-}
 
 /* Find what is to be read, arm timer and work queue. -EBUSY: it runs already. */
 static __always_inline int init(struct lmk_call *call)
@@ -51,13 +23,7 @@ static __always_inline int init(struct lmk_call *call)
 	call->result = -EBUSY;
 	if (__sync_val_compare_and_swap(&state.running, 0, 1))
 		return 0;
-	/* Not a kill_id of an earlier attachment within this boot. */
-	state.last_kill_id = bpf_ktime_get_boot_ns() / LMK_MS;
-	state.interval_ms = policy->timing_pressure_interval_ms;
-	find_symbols();
-	result = find_percpu_offsets();
-	if (!result)
-		result = find_nodes();
+	result = find_kernel(policy);
 	if (!result)
 		result = arm_workqueue();
 	if (!result)
@@ -147,59 +113,6 @@ static __always_inline int status(struct lmk_call *call)
 		drop_claim(token);
 	}
 	bpf_preempt_enable();
-	return 0;
-}
-
-/* kills[] index of this process, or KILLS. */
-__noinline int kill_index(__s32 pid, __u64 start_ns)
-{
-	__u32 i;
-
-	bpf_for (i, 0, KILLS) {
-		const struct lmk_pending *kill = &kills[i & (KILLS - 1)];
-
-		if (kill->pid == pid && kill->start_ns / TICK_NS == start_ns / TICK_NS)
-			return (int)i;
-	}
-	return KILLS;
-}
-
-/*
- * What is left of the memory of pid (identity start_ns), KiB, in left_kb. A killed process
- * loses its mm long before the memory is free, so that of a kill is remembered. With
- * `released` (process_mrelease(2) returned 0) the gate waits for the exit alone.
- */
-static __always_inline int measure(struct lmk_call *call)
-{
-	__u32 index = (__u32)kill_index(call->pid, call->start_ns);
-	struct lmk_process process = {};
-	struct task_struct *leader;
-
-	call->left_kb = 0;
-	call->result = 0;
-	if (index < KILLS && kills[index & (KILLS - 1)].mm) {
-		struct lmk_pending *kill = &kills[index & (KILLS - 1)];
-
-		if (call->released)
-			kill->released = 1;
-		if (kill->memory_back_ns)
-			return 0;
-		process.mm = kill->mm;
-	} else {
-		leader = bpf_task_from_pid(call->pid);
-		call->result = -ESRCH;
-		if (!leader)
-			return 0;
-		if (leader->start_boottime / TICK_NS == call->start_ns / TICK_NS) {
-			read_identity(leader, &process);
-			call->result = 0;
-		}
-		bpf_task_release(leader);
-		if (!process.mm)
-			return 0;
-	}
-	read_memory(&process);
-	call->left_kb = lmk_footprint_kb(&process);
 	return 0;
 }
 

@@ -12,6 +12,33 @@
 
 #include "decision.bpf.h"
 
+/*
+ * What holds a work queue, task work or a timer stops at once when the last user-space reference to
+ * the map goes: the loader pins them.
+ */
+struct work_element {
+	struct bpf_wq work;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct work_element);
+} workqueue SEC(".maps");
+
+struct task_work_element {
+	struct bpf_task_work work;
+};
+
+/* One element per borrowed task: work stuck on a stopped agent must not block pid 1's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LMK_DEFER_MAX);
+	__type(key, __u32);
+	__type(value, struct task_work_element);
+} task_works SEC(".maps");
+
 /* A borrowed task that has not run our work for this long (stopped, starved) is passed over. */
 #define BORROW_NS (20 * LMK_MS)
 

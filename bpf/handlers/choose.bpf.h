@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who dies: one walk over all processes keeps the best few. Under the claim, preemption off;
- * any context that may take a millisecond.
+ * Who dies: a walk over all processes (walk.bpf.h, stages.bpf.h) keeps the best few. Under the
+ * claim; any context that may take a millisecond.
  *
  * Processes that share an address space (vfork, CLONE_VM) die together or not at all: memory
  * comes back only when the last user is gone. A process that may not die bars its mm. Since
@@ -16,7 +16,7 @@ static __always_inline bool is_barred(__u64 mm)
 {
 	__u32 i;
 
-	bpf_for (i, 0, BARRED_MAX) {
+	lmk_for (i, 0, BARRED_MAX) {
 		if (i >= run.barred)
 			break;
 		if (run.barred_mm[i & (BARRED_MAX - 1)] == mm)
@@ -50,7 +50,7 @@ __noinline int keep_probe(void)
 	__u32 kept = run.kept < KEEP ? run.kept : KEEP;
 	__u32 place = kept, free, i;
 
-	bpf_for (i, 0, KEEP) {
+	lmk_for (i, 0, KEEP) {
 		if (i >= kept)
 			break;
 		if (comes_before(run.order[i & 7])) {
@@ -76,8 +76,7 @@ static __always_inline bool worse_than_kept(const struct lmk_policy *policy,
 					    const struct lmk_process *process)
 {
 	return run.kept >= KEEP &&
-	       lmk_rank_adj(policy, process) <
-		       lmk_rank_adj(policy, &run.slot[run.order[(KEEP - 1) & 7] & 7]);
+	       lmk_rank_adj(policy, process) < lmk_rank_adj(policy, kept_at(KEEP - 1));
 }
 
 static __always_inline void consider(const struct lmk_policy *policy, struct task_struct *leader,
@@ -115,34 +114,25 @@ static __always_inline void consider(const struct lmk_policy *policy, struct tas
 	keep_probe();
 }
 
-__noinline int walk(__s32 floor)
+/* Before the first process of a walk. */
+static __always_inline void begin_walk(void)
 {
 	const struct lmk_policy *policy = current_policy();
-	struct task_struct *leader;
 
-	if (!policy)
-		return -EINVAL;
 	run.kept = 0;
 	run.event.processes_seen = 0;
 	run.event.processes_eligible = 0;
-	run.event.rules_generation = policy->rules_generation;
+	run.event.rules_generation = policy ? policy->rules_generation : 0;
 	__builtin_memset(run.refusals, 0, sizeof(run.refusals));
 	__builtin_memset(run.rule_processes, 0, sizeof(run.rule_processes));
-	/* A sleepable caller's lock is unknown here: the iterator wants to see one. */
-	bpf_rcu_read_lock();
-	bpf_for_each (task, leader, NULL, BPF_TASK_ITER_ALL_PROCS) {
-		consider(policy, leader, floor);
-	}
-	bpf_rcu_read_unlock();
-	return 0;
 }
 
 static __always_inline bool kept_one_barred(void)
 {
 	__u32 i;
 
-	bpf_for (i, 0, KEEP) {
-		const struct lmk_process *process = &run.slot[run.order[i & 7] & 7];
+	lmk_for (i, 0, KEEP) {
+		const struct lmk_process *process = kept_at(i);
 
 		if (i >= run.kept)
 			break;
@@ -164,57 +154,27 @@ static __always_inline void count_refusals(void)
 	}
 }
 
-/* Inlined in both that use it: the verifier allows eight frames. */
-static __always_inline void find_best(__s32 floor)
+/*
+ * Files one of the processes that use `mm`, other than `but_pid`, into run.sharer_tid; 0, or -EBUSY
+ * when there are more than fit.
+ */
+static __always_inline int note_if_sharer(struct task_struct *leader, __u64 mm, __s32 but_pid)
 {
-	run.barred = 0;
-	walk(floor);
-	if (kept_one_barred())
-		walk(floor);
-}
+	__u32 flags = task_read(leader, flags);
+	__u64 its_mm = mm_of(leader);
+	__s32 tid = task_read(leader, pid);
 
-/* Fills run.slot and run.order for whoever only asks; returns how many there are. */
-__noinline int find_candidates(__s32 floor)
-{
-	find_best(floor);
-	return (int)run.kept;
-}
-
-/* The same for a kill: who is passed over is counted. */
-__noinline int choose(__s32 floor)
-{
-	find_best(floor);
-	count_refusals();
-	return (int)run.kept;
-}
-
-/* Other processes with this mm, into run.sharer_tid; more than fit, or a surprise: negative. */
-__noinline int find_sharers(__u64 mm, __s32 but_pid)
-{
-	struct task_struct *leader;
-	int failed = 0;
-
-	run.sharers = 0;
-	bpf_rcu_read_lock();
-	bpf_for_each (task, leader, NULL, BPF_TASK_ITER_ALL_PROCS) {
-		__u64 its_mm = mm_of(leader);
-		__s32 tid = leader->pid;
-
-		if (leader->flags & PF_KTHREAD || leader->tgid == but_pid)
-			continue;
-		if (!its_mm || leader->flags & PF_EXITING)
-			tid = find_live_thread(signal_of(leader), &its_mm);
-		if (its_mm != mm || !tid)
-			continue;
-		if (run.sharers >= LMK_SHARERS_MAX) {
-			failed = -EBUSY;
-			break;
-		}
-		run.sharer_tid[run.sharers & (LMK_SHARERS_MAX - 1)] = tid;
-		run.sharers++;
-	}
-	bpf_rcu_read_unlock();
-	return failed;
+	if (flags & PF_KTHREAD || task_read(leader, tgid) == but_pid)
+		return 0;
+	if (!its_mm || flags & PF_EXITING)
+		tid = find_live_thread(signal_of(leader), &its_mm);
+	if (its_mm != mm || !tid)
+		return 0;
+	if (run.sharers >= LMK_SHARERS_MAX)
+		return -EBUSY;
+	run.sharer_tid[run.sharers & (LMK_SHARERS_MAX - 1)] = tid;
+	run.sharers++;
+	return 0;
 }
 
 #endif

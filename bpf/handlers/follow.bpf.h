@@ -7,7 +7,7 @@
 #ifndef LMK_FOLLOW_BPF_H
 #define LMK_FOLLOW_BPF_H
 
-#include "kill.bpf.h"
+#include "gate.bpf.h"
 
 /* In each exiting thread, on 7.x before its mm is dropped: says "dying", not "memory back". */
 SEC("tp_btf/sched_process_exit")
@@ -19,7 +19,7 @@ int BPF_PROG(lmk_on_exit, struct task_struct *task)
 	if (task->signal->live.counter > 0)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
-	bpf_for (i, 0, KILLS) {
+	lmk_for (i, 0, KILLS) {
 		struct lmk_pending *kill = &kills[i & (KILLS - 1)];
 		struct lmk_counters *all = current_counters();
 
@@ -30,7 +30,7 @@ int BPF_PROG(lmk_on_exit, struct task_struct *task)
 			continue;
 		if (all)
 			count(&all->exits_seen);
-		emit_follow_up(kill->kill_id, LMK_EVENT_EXITED, 0, false);
+		tell_exited(kill->kill_id);
 	}
 	return 0;
 }
@@ -40,24 +40,26 @@ SEC("tp_btf/exit_mmap")
 int BPF_PROG(lmk_on_exit_mmap, struct mm_struct *mm)
 {
 	struct rss rss = {};
-	__u64 left;
 	__u32 i;
 
-	bpf_for (i, 0, KILLS) {
+	lmk_for (i, 0, KILLS) {
 		struct lmk_pending *kill = &kills[i & (KILLS - 1)];
 		struct lmk_counters *all = current_counters();
 
 		if (!kill->pid || kill->mm != (__u64)mm || kill->memory_back_ns)
 			continue;
+		/* Read anew: the compiler knows that it is `mm`, and a subprogram takes no pointer.
+		 */
+		read_rss(*(volatile __u64 *)&kill->mm, &rss);
+		kill_notes[i & (KILLS - 1)].left_kb =
+			(rss.pages[MM_FILEPAGES] + rss.pages[MM_ANONPAGES] +
+			 rss.pages[MM_SWAPENTS]) *
+			page_kb;
 		if (!memory_is_back(kill, bpf_ktime_get_boot_ns()))
 			continue;
 		if (all)
 			count(&all->mm_exits_seen);
-		read_rss(kill->mm, &rss);
-		left = (rss.pages[MM_FILEPAGES] + rss.pages[MM_ANONPAGES] +
-			rss.pages[MM_SWAPENTS]) *
-		       page_kb;
-		emit_end(kill->kill_id, LMK_EVENT_MEMORY_BACK, left);
+		tell_memory_back(kill->kill_id);
 	}
 	return 0;
 }

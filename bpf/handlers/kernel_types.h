@@ -107,10 +107,55 @@ struct percpu_counter {
 	__s32 *counters;
 };
 
+/* Until 6.1; since then each count is a percpu_counter. */
+struct mm_rss_stat {
+	atomic_long_t count[4];
+};
+
+struct mm_struct___before_6_2 {
+	struct mm_rss_stat rss_stat;
+};
+
 struct mm_struct {
 	struct percpu_counter rss_stat[4];
 	atomic_t mm_users;
 	atomic_long_t pgtables_bytes;
+};
+
+/* The table of pids: an xarray of struct pid, each with the tasks that have it. */
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+
+struct xarray {
+	void *xa_head;
+};
+
+struct idr {
+	struct xarray idr_rt;
+};
+
+struct pid_namespace {
+	struct idr idr;
+};
+
+struct upid {
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	struct hlist_head tasks[1];
+	struct upid numbers[1];
 };
 
 struct cgroup_subsys_state;
@@ -127,6 +172,8 @@ struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	struct hlist_node pid_links[1];
 	struct list_head thread_node;
 	unsigned long min_flt, maj_flt;
 	__u64 start_boottime;
@@ -218,6 +265,21 @@ enum psi_states { PSI_MEM_SOME = 2, PSI_MEM_FULL = 3, PSI_NONIDLE = 6 };
 enum cgroup_subsys_id { memory_cgrp_id = 4 };
 enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
+
+/* Contexts of iterator programs. */
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	__u64 session_id;
+	__u64 seq_num;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
 
 #pragma clang attribute pop
 

@@ -9,6 +9,17 @@
 
 #include "carry.bpf.h"
 
+struct level_timer {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct level_timer);
+} level_timers SEC(".maps");
+
 /* The claim is held, perhaps by the task this softirq interrupted: look again soon. */
 #define CLAIMED_INTERVAL_MS 1
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Maps and knobs. All maps are pinned by the loader: what holds a timer, a work queue or task
- * work stops at once when the last user-space reference goes, so without the pins the handlers
- * would die with the agent.
+ * Maps and knobs of every kill path. The loader pins all maps, so that the handlers go on when the
+ * agent dies.
  */
 #ifndef LMK_MAPS_BPF_H
 #define LMK_MAPS_BPF_H
 
-#include "kernel_types.h"
+#include "object.bpf.h"
 #include "lmk/abi.h"
 #include "policy/pace.h"
 #include "policy/rank.h"
@@ -100,42 +99,8 @@ struct {
 	__type(value, struct adj_since);
 } adj_times SEC(".maps");
 
-struct level_timer {
-	struct bpf_timer timer;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct level_timer);
-} level_timers SEC(".maps");
-
-struct work_element {
-	struct bpf_wq work;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct work_element);
-} workqueue SEC(".maps");
-
-struct task_work_element {
-	struct bpf_task_work work;
-};
-
-/* One element per borrowed task: work stuck on a stopped agent must not block pid 1's. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, LMK_DEFER_MAX);
-	__type(key, __u32);
-	__type(value, struct task_work_element);
-} task_works SEC(".maps");
-
 /*
- * One run: who holds the claim (decision.bpf.h) owns this, so that a run needs no stack. The
+ * One run: who holds the claim (judge.bpf.h) owns this, so that a run needs no stack. The
  * event in it is what is sent to the agent when a process was killed.
  */
 #define KEEP (LMK_CANDIDATES + 1)
@@ -201,7 +166,21 @@ struct {
 	__s32 tid; /* that was signalled */
 	__u32 dry_run;
 	__u32 given_up; /* its timeout passed */
+	__u32 proposed; /* not yet signalled by user space: its end is held back */
+	__u32 told;	/* TOLD_*: that the ring has had; atomic */
+	__u32 pad;
+	__u64 left_kb; /* at memory back */
 } kill_notes[KILLS];
+
+enum { TOLD_EXITED = 1, TOLD_MEMORY_BACK = 2 };
+
+/* Who is at `place` in run.order. Behind the barrier no compiler knows that the mask is not needed.
+ */
+static __always_inline struct lmk_process *kept_at(__u32 place)
+{
+	barrier_var(place);
+	return &run.slot[run.order[place & 7] & 7];
+}
 
 static __always_inline const struct lmk_policy *current_policy(void)
 {

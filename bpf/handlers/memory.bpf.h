@@ -85,7 +85,7 @@ __noinline int find_nodes(void)
 		css = read_u64((__u64)task->cgroups +
 			       bpf_core_field_offset(struct css_set, subsys) +
 			       8 * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
-	bpf_for (i, 0, LMK_NODES_MAX) {
+	lmk_for (i, 0, LMK_NODES_MAX) {
 		__u64 node = 0;
 
 		if (i >= node_count)
@@ -108,14 +108,17 @@ __noinline int find_nodes(void)
 	return nodes[0] || nodes[1] || nodes[2] || nodes[3] ? 0 : -ENOENT;
 }
 
-/* Privileged programs may subtract pointers; the result is the kernel's __per_cpu_offset. */
+/*
+ * Privileged programs may subtract pointers; the result is the kernel's __per_cpu_offset. Without
+ * (see psi.bpf.h) a resident set is read without what its CPUs have not folded in.
+ */
 __noinline int find_percpu_offsets(void)
 {
 	__u32 cpu;
 
 	if (!bpf_ksym_exists(&runqueues))
-		return -ENOENT;
-	bpf_for (cpu, 0, LMK_CPUS_MAX) {
+		return 0;
+	lmk_for (cpu, 0, LMK_CPUS_MAX) {
 		const struct rq *rq = bpf_per_cpu_ptr(&runqueues, cpu);
 
 		if (!rq)
@@ -196,7 +199,7 @@ __noinline int add_zones(struct lmk_sample *sample, __u64 node)
 
 	if (!sample)
 		return -EINVAL;
-	bpf_for (i, 0, bpf_core_enum_value(enum zone_type, __MAX_NR_ZONES)) {
+	lmk_for (i, 0, bpf_core_enum_value(enum zone_type, __MAX_NR_ZONES)) {
 		__u64 zone = node + bpf_core_field_offset(struct pglist_data, node_zones) +
 			     i * (__u64)bpf_core_type_size(struct zone);
 		__u64 managed =
@@ -291,7 +294,7 @@ __noinline int sense_memory(struct lmk_sample *sample)
 	sample->time_ns = bpf_ktime_get_boot_ns();
 	sample->page_kb = page_kb;
 	sample->zones_below = LMK_LEVEL_MIN;
-	bpf_for (i, 0, LMK_NODES_MAX) {
+	lmk_for (i, 0, LMK_NODES_MAX) {
 		__u64 node = nodes[i & (LMK_NODES_MAX - 1)];
 
 		if (!node)

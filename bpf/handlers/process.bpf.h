@@ -29,7 +29,7 @@ __noinline int find_live_thread(__u64 signal, __u64 *mm)
 
 	if (!mm)
 		return 0;
-	bpf_for (i, 0, THREADS_MAX) {
+	lmk_for (i, 0, THREADS_MAX) {
 		struct task_struct *thread = thread_of((struct list_head *)node);
 		__u32 flags;
 
@@ -76,7 +76,7 @@ static __always_inline bool is_given_up(__s32 pid, __u64 start_ns)
 {
 	__u32 i;
 
-	bpf_for (i, 0, KILLS) {
+	lmk_for (i, 0, KILLS) {
 		const struct lmk_pending *kill = &kills[i & (KILLS - 1)];
 
 		if (kill->pid == pid && kill->start_ns == start_ns &&
@@ -89,32 +89,32 @@ static __always_inline bool is_given_up(__s32 pid, __u64 start_ns)
 /* Identity and state of `process`: what decides whether it may die. */
 static __always_inline void read_identity(struct task_struct *leader, struct lmk_process *process)
 {
-	struct signal_struct *signal = leader->signal;
+	__u32 users, task_flags = task_read(leader, flags);
+	__u32 signal_flags = task_read(leader, signal, flags);
+	int live = task_read(leader, signal, live.counter);
 	__u64 mm = mm_of(leader);
-	__u32 users;
-	int live = signal->live.counter;
 
-	process->pid = leader->tgid;
-	process->tid = leader->pid;
-	process->start_ns = leader->start_boottime;
+	process->pid = task_read(leader, tgid);
+	process->tid = task_read(leader, pid);
+	process->start_ns = task_read(leader, start_boottime);
 	process->adj_since_ns = process->start_ns;
-	process->uid = leader->real_cred->uid.val;
-	process->adj = signal->oom_score_adj;
+	process->uid = task_read(leader, real_cred, uid.val);
+	process->adj = task_read(leader, signal, oom_score_adj);
 	process->threads = live > 0 ? (__u32)live : 0;
 	process->flags = 0;
 	process->rule = 0;
-	if (leader->flags & PF_KTHREAD) {
+	if (task_flags & PF_KTHREAD) {
 		process->flags = LMK_PROC_KTHREAD;
 		process->mm = 0;
 		return;
 	}
 	/* init of a PID namespace ignores a SIGKILL that is not forced, and BPF's is not. */
-	if (signal->flags & SIGNAL_UNKILLABLE)
+	if (signal_flags & SIGNAL_UNKILLABLE)
 		process->flags |= LMK_PROC_INIT;
-	if (signal->flags & SIGNAL_GROUP_EXIT || !process->threads ||
-	    signal->shared_pending.signal.sig[0] & (1UL << (SIGKILL - 1)))
+	if (signal_flags & SIGNAL_GROUP_EXIT || !process->threads ||
+	    task_read(leader, signal, shared_pending.signal.sig[0]) & (1UL << (SIGKILL - 1)))
 		process->flags |= LMK_PROC_DYING;
-	if ((!mm || leader->flags & PF_EXITING) && !(process->flags & LMK_PROC_DYING))
+	if ((!mm || task_flags & PF_EXITING) && !(process->flags & LMK_PROC_DYING))
 		process->tid = find_live_thread(signal_of(leader), &mm);
 	if (!mm || !process->tid)
 		process->flags |= LMK_PROC_NO_MM;
@@ -132,15 +132,25 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 }
 
 /* Four of struct percpu_counter, which has 40 bytes where its CPUs may come and go. */
-#define COUNTERS_BYTES 192
+#define COUNTERS_BYTES 160
 
 /* Pages, by the kernel's MM_* index. */
 struct rss {
 	__u64 pages[NR_MM_COUNTERS];
 };
 
+/* Before 6.2: threads keep up to 64 pages aside until they fold them in. */
+static __always_inline void read_plain_rss(__u64 mm, struct rss *rss)
+{
+	__u64 base = mm + bpf_core_field_offset(struct mm_struct___before_6_2, rss_stat) +
+		     bpf_core_field_offset(struct mm_rss_stat, count);
+
+	for (__u32 i = 0; i < NR_MM_COUNTERS; i++)
+		rss->pages[i] = read_counter(base + i * sizeof(__u64));
+}
+
 /* Exact, as /proc/PID/status: the shared count plus what each CPU has not folded in yet. */
-__noinline int read_rss(__u64 mm, struct rss *rss)
+static __always_inline void read_percpu_rss(__u64 mm, struct rss *rss)
 {
 	__u64 base = mm + bpf_core_field_offset(struct mm_struct, rss_stat);
 	__u32 size = bpf_core_type_size(struct percpu_counter);
@@ -148,12 +158,10 @@ __noinline int read_rss(__u64 mm, struct rss *rss)
 	__u64 all[COUNTERS_BYTES / sizeof(__u64)];
 	__u32 cpu;
 
-	if (!rss)
-		return -EINVAL;
 	/* At once: a call of the helper costs more than the bytes, and this is done for each. */
 	if (size * NR_MM_COUNTERS > sizeof(all) ||
 	    bpf_probe_read_kernel(all, size * NR_MM_COUNTERS, (const void *)base))
-		return -EINVAL;
+		return;
 	for (__u32 i = 0; i < NR_MM_COUNTERS; i++) {
 		const char *counter = (const char *)all + i * size;
 
@@ -162,7 +170,7 @@ __noinline int read_rss(__u64 mm, struct rss *rss)
 		parts[i] = *(const __u64 *)(counter +
 					    bpf_core_field_offset(struct percpu_counter, counters));
 	}
-	bpf_for (cpu, 0, LMK_CPUS_MAX) {
+	lmk_for (cpu, 0, LMK_CPUS_MAX) {
 		__u64 offset;
 
 		if (cpu >= cpu_count)
@@ -180,6 +188,16 @@ __noinline int read_rss(__u64 mm, struct rss *rss)
 		if ((__s64)rss->pages[i] < 0)
 			rss->pages[i] = 0;
 	}
+}
+
+__noinline int read_rss(__u64 mm, struct rss *rss)
+{
+	if (!rss)
+		return -EINVAL;
+	if (bpf_core_type_exists(struct mm_rss_stat))
+		read_plain_rss(mm, rss);
+	else
+		read_percpu_rss(mm, rss);
 	return 0;
 }
 
@@ -206,16 +224,16 @@ __noinline int read_story(struct lmk_process *process)
 
 	if (!process)
 		return -EINVAL;
-	leader = bpf_task_from_pid(process->pid);
+	leader = task_hold(process->pid);
 	if (!leader)
 		return -ESRCH;
 	BPF_CORE_READ_STR_INTO(&process->comm, leader, comm);
-	signal = (__u64)leader->signal;
-	process->min_flt = leader->signal->min_flt;
-	process->maj_flt = leader->signal->maj_flt;
+	signal = signal_of(leader);
+	process->min_flt = task_read(leader, signal, min_flt);
+	process->maj_flt = task_read(leader, signal, maj_flt);
 	head = signal + bpf_core_field_offset(struct signal_struct, thread_head);
 	node = read_u64(head);
-	bpf_for (i, 0, THREADS_MAX) {
+	lmk_for (i, 0, THREADS_MAX) {
 		struct task_struct *thread = thread_of((struct list_head *)node);
 
 		if (!node || node == head)
@@ -224,7 +242,7 @@ __noinline int read_story(struct lmk_process *process)
 		process->maj_flt += BPF_CORE_READ(thread, maj_flt);
 		node = read_u64(node);
 	}
-	bpf_task_release(leader);
+	task_drop(leader);
 	return 0;
 }
 

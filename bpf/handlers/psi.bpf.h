@@ -10,6 +10,8 @@
  *   learnt from the own run queue's clock, which lags behind and never runs ahead.
  * - no seqcount reaches every kernel: a read that saw a writer half-way may come out low,
  *   which a later one makes good, or is taken again.
+ * - a kernel without CONFIG_KALLSYMS_ALL has no address for a per-CPU variable: there user space
+ *   passes what /proc/pressure/memory says, which is brought up to the moment with each read.
  * - /proc's total is the CPUs' mean weighted by non-idle time, over periods of 2 s.
  */
 #ifndef LMK_PSI_BPF_H
@@ -44,6 +46,25 @@ struct {
 	struct lmk_window some_window;
 	struct lmk_window full_window;
 } psi;
+
+/* What user space told is believed for this long. */
+#define PSI_TOLD_FRESH_NS (10 * 1000 * LMK_MS)
+
+/* Not static, as above. */
+struct {
+	__u64 at_ns; /* 0: never */
+	__u64 some_us;
+	__u64 full_us;
+	__u64 some_base_us; /* at the first time: totals count from load */
+	__u64 full_base_us;
+	__u32 full_avg10_pct100;
+	__u32 pad;
+} told_psi;
+
+static __always_inline bool has_psi_ksyms(void)
+{
+	return bpf_ksym_exists(&system_group_pcpu) && bpf_ksym_exists(&runqueues);
+}
 
 /* The running maximum fades by 1/2048, more than clocks drift, so that it follows both ways. */
 static __always_inline __u64 sched_clock_now(void)
@@ -96,7 +117,7 @@ struct psi_sums {
 /* Adds what one CPU stalled since the last look. Above 0: there is no such CPU. */
 __noinline int psi_add_cpu(__u32 index, __u64 now, struct psi_sums *sums)
 {
-	const struct psi_group_cpu *cpu = bpf_per_cpu_ptr(&system_group_pcpu, index);
+	const struct psi_group_cpu *cpu;
 	__u32 some_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_MEM_SOME);
 	__u32 full_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_MEM_FULL);
 	__u32 idle_i = (__u32)bpf_core_enum_value(enum psi_states, PSI_NONIDLE);
@@ -105,6 +126,9 @@ __noinline int psi_add_cpu(__u32 index, __u64 now, struct psi_sums *sums)
 	struct psi_read read = {};
 	__u32 going_on;
 
+	if (!has_psi_ksyms())
+		return -ENOENT;
+	cpu = bpf_per_cpu_ptr(&system_group_pcpu, index);
 	if (!cpu)
 		return 1;
 	if (!sums)
@@ -139,6 +163,30 @@ __noinline int psi_add_cpu(__u32 index, __u64 now, struct psi_sums *sums)
 	return 0;
 }
 
+static __always_inline void give_psi(const struct lmk_policy *policy, struct lmk_sample *sample,
+				     __u64 some_ns, __u64 full_ns)
+{
+	__u64 window_ns = policy->stall_psi_window_size_ms * LMK_MS, now = sample->time_ns;
+
+	sample->psi_some_window_us =
+		lmk_window_growth(&psi.some_window, window_ns, now, some_ns) / 1000;
+	sample->psi_full_window_us =
+		lmk_window_growth(&psi.full_window, window_ns, now, full_ns) / 1000;
+	sample->known |= LMK_KNOWN_PSI;
+}
+
+static __always_inline int sense_told_psi(const struct lmk_policy *policy,
+					  struct lmk_sample *sample)
+{
+	if (!told_psi.at_ns || sample->time_ns - told_psi.at_ns > PSI_TOLD_FRESH_NS)
+		return -ENOENT;
+	sample->psi_some_total_us = told_psi.some_us - told_psi.some_base_us;
+	sample->psi_full_total_us = told_psi.full_us - told_psi.full_base_us;
+	sample->full_avg10_pct100 = told_psi.full_avg10_pct100;
+	give_psi(policy, sample, told_psi.some_us * 1000, told_psi.full_us * 1000);
+	return 0;
+}
+
 __noinline int sense_psi(struct lmk_sample *sample)
 {
 	const struct lmk_policy *policy = current_policy();
@@ -148,10 +196,12 @@ __noinline int sense_psi(struct lmk_sample *sample)
 
 	if (!sample || !policy)
 		return -EINVAL;
-	if (!psi_on || !bpf_ksym_exists(&system_group_pcpu) || !bpf_ksym_exists(&runqueues))
+	if (!psi_on)
 		return -ENOENT;
+	if (!has_psi_ksyms())
+		return sense_told_psi(policy, sample);
 	now = sched_clock_now();
-	bpf_for (index, 0, LMK_CPUS_MAX) {
+	lmk_for (index, 0, LMK_CPUS_MAX) {
 		if (psi_add_cpu(index, now, &sums))
 			break;
 	}
@@ -178,16 +228,8 @@ __noinline int sense_psi(struct lmk_sample *sample)
 		sample->psi_some_total_us = state.last.psi_some_total_us;
 	if (sample->psi_full_total_us < state.last.psi_full_total_us)
 		sample->psi_full_total_us = state.last.psi_full_total_us;
-	sample->psi_some_window_us =
-		lmk_window_growth(&psi.some_window, policy->stall_psi_window_size_ms * LMK_MS,
-				  sample->time_ns, psi.some_ns) /
-		1000;
-	sample->psi_full_window_us =
-		lmk_window_growth(&psi.full_window, policy->stall_psi_window_size_ms * LMK_MS,
-				  sample->time_ns, psi.full_ns) /
-		1000;
 	sample->full_avg10_pct100 = (__u32)(psi.full_avg10 * 100 / LMK_PSI_FIXED_1);
-	sample->known |= LMK_KNOWN_PSI;
+	give_psi(policy, sample, psi.some_ns, psi.full_ns);
 	return 0;
 }
 

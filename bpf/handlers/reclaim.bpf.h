@@ -77,19 +77,4 @@ int BPF_PROG(lmk_in_direct_reclaim)
 	return decide_in_task();
 }
 
-/* Counted apart and briefly: a program that is running on this CPU misses its next event. */
-SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
-int BPF_PROG(lmk_count_reclaim_begin)
-{
-	note_reclaim_begin(bpf_get_current_task_btf());
-	return 0;
-}
-
-SEC("tp_btf/mm_vmscan_direct_reclaim_end")
-int BPF_PROG(lmk_count_reclaim_end)
-{
-	note_reclaim_end(bpf_get_current_task_btf());
-	return 0;
-}
-
 #endif

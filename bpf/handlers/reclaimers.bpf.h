@@ -128,7 +128,7 @@ __noinline int sense_reclaimers(struct lmk_sample *sample)
 	sums.foreground_ns = reclaim_times.foreground_ns;
 	sums.background_ns = reclaim_times.background_ns;
 	if (sample->direct_reclaimers) {
-		bpf_for (i, 0, RECLAIMERS)
+		lmk_for (i, 0, RECLAIMERS)
 			add_reclaimer(i, sample->time_ns, &sums);
 	}
 	window_ns = policy->stall_psi_window_size_ms * LMK_MS;
@@ -142,6 +142,21 @@ __noinline int sense_reclaimers(struct lmk_sample *sample)
 		1000;
 	sample->reclaim_longest_us = sums.longest_ns / 1000;
 	sample->known |= LMK_KNOWN_RECLAIM;
+	return 0;
+}
+
+/* Counted apart and briefly: a program that is running on this CPU misses its next event. */
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(lmk_count_reclaim_begin)
+{
+	note_reclaim_begin(bpf_get_current_task_btf());
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int BPF_PROG(lmk_count_reclaim_end)
+{
+	note_reclaim_end(bpf_get_current_task_btf());
 	return 0;
 }
 

@@ -13,9 +13,26 @@
 #include <bpf/libbpf.h>
 #include <zlib.h>
 
+/* Where the kernel's files are looked for: "" but in tests. */
+static const char *root = "";
+
+void lmk_probe_root(const char *directory)
+{
+	root = directory;
+}
+
+static const char *rooted(const char *path)
+{
+	static char full[512];
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	return full;
+}
+
 struct btf *lmk_probe_btf(int *error)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
+	struct btf *btf =
+		*root ? btf__parse_raw(rooted("/sys/kernel/btf/vmlinux")) : btf__load_vmlinux_btf();
 
 	*error = 0;
 	if (!btf)
@@ -29,11 +46,25 @@ struct btf *lmk_probe_btf(int *error)
  */
 static struct symbol {
 	const char *name;
+	bool named; /* listed, its address perhaps hidden */
 	bool found;
 } symbols[] = {
-	{"nr_swap_pages", false},  {"total_swap_pages", false}, {"totalreserve_pages", false},
-	{"node_data", false},	   {"contig_page_data", false}, {"__cfi_kfree", false},
-	{"__cfi_vfs_read", false}, {"cfi_bpf_hash", false},
+	{"nr_swap_pages", false, false},
+	{"total_swap_pages", false, false},
+	{"totalreserve_pages", false, false},
+	{"node_data", false, false},
+	{"contig_page_data", false, false},
+	/* One that is listed with CONFIG_KALLSYMS_ALL only. */
+	{"runqueues", false, false},
+	/* In every kernel: kallsyms can be read. */
+	{"vfs_read", false, false},
+	/* Of a kernel that enforces CFI: kernel/cfi.c, 6.1 and later; before; x86's prefixes. */
+	{"report_cfi_failure", false, false},
+	{"__cfi_slowpath", false, false},
+	{"__cfi_slowpath_diag", false, false},
+	{"__cfi_vfs_read", false, false},
+	/* Of one whose JIT gives BPF callbacks their type hash. */
+	{"cfi_bpf_subprog_hash", false, false},
 };
 
 #define SYMBOLS (sizeof(symbols) / sizeof(symbols[0]))
@@ -42,18 +73,18 @@ static void read_kallsyms(void)
 {
 	char line[512], *name, *end;
 	static bool done;
+	bool hidden;
 	FILE *file;
 
 	if (done)
 		return;
 	done = true;
-	file = fopen("/proc/kallsyms", "re");
+	file = fopen(rooted("/proc/kallsyms"), "re");
 	if (!file)
 		return;
 	/* "ADDRESS TYPE NAME[\tMODULE]"; a hidden address is all zeros. */
 	while (fgets(line, sizeof(line), file)) {
-		if (line[strspn(line, "0")] == ' ')
-			continue;
+		hidden = line[strspn(line, "0")] == ' ';
 		name = strchr(line, ' ');
 		if (!name || !name[1] || name[2] != ' ')
 			continue;
@@ -61,21 +92,36 @@ static void read_kallsyms(void)
 		end = name + strcspn(name, "\t\n");
 		*end = '\0';
 		for (size_t i = 0; i < SYMBOLS; i++) {
-			if (strcmp(name, symbols[i].name) == 0)
+			if (strcmp(name, symbols[i].name))
+				continue;
+			symbols[i].named = true;
+			if (!hidden)
 				symbols[i].found = true;
 		}
 	}
 	fclose(file);
 }
 
-static bool in_kallsyms(const char *name)
+static const struct symbol *symbol_of(const char *name)
 {
+	static const struct symbol none;
+
 	read_kallsyms();
 	for (size_t i = 0; i < SYMBOLS; i++) {
 		if (strcmp(name, symbols[i].name) == 0)
-			return symbols[i].found;
+			return &symbols[i];
 	}
-	return false;
+	return &none;
+}
+
+static bool in_kallsyms(const char *name)
+{
+	return symbol_of(name)->found;
+}
+
+static bool is_named(const char *name)
+{
+	return symbol_of(name)->named;
 }
 
 /* enum bpf_func_id lists every helper the kernel was built with. */
@@ -115,7 +161,7 @@ bool lmk_probe_has(const struct btf *btf, enum lmk_fact_kind kind, const char *n
 		snprintf(typedef_name, sizeof(typedef_name), "btf_trace_%s", name);
 		return btf__find_by_name_kind(btf, typedef_name, BTF_KIND_TYPEDEF) > 0;
 	case LMK_FACT_VARIABLE:
-		return btf__find_by_name_kind(btf, name, BTF_KIND_VAR) > 0;
+		return lmk_probe_variables() && btf__find_by_name_kind(btf, name, BTF_KIND_VAR) > 0;
 	case LMK_FACT_STRUCT:
 		return btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) > 0;
 	default:
@@ -152,15 +198,15 @@ bool lmk_read_line(const char *path, char *line, int size)
 
 const char *lmk_probe_config_path(void)
 {
-	static const char own[] = "/proc/config.gz";
-	static char path[128];
+	static char path[512];
 	struct utsname kernel;
 
-	if (!access(own, R_OK))
-		return own;
+	snprintf(path, sizeof(path), "%s/proc/config.gz", root);
+	if (!access(path, R_OK))
+		return path;
 	if (uname(&kernel) != 0)
 		return NULL;
-	snprintf(path, sizeof(path), "/boot/config-%s", kernel.release);
+	snprintf(path, sizeof(path), "%s/boot/config-%s", root, kernel.release);
 	return access(path, R_OK) ? NULL : path;
 }
 
@@ -182,13 +228,54 @@ int lmk_probe_config(const char *option)
 	return found;
 }
 
-bool lmk_probe_cfi(void)
+bool lmk_probe_variables(void)
 {
-	/* Its own symbols only where no configuration tells: reading them all is slow. */
-	if (lmk_probe_config("CONFIG_BPF_SYSCALL") >= 0)
+	int all = lmk_probe_config("CONFIG_KALLSYMS_ALL");
+
+	return all < 0 ? is_named("runqueues") : all == 1;
+}
+
+/* CONFIG_CFI since 6.18, CONFIG_CFI_CLANG before. 1, 0, or -1: nothing says. */
+static int cfi_is_enforced(const char **source)
+{
+	*source = lmk_probe_config_path();
+	if (*source)
 		return lmk_probe_config("CONFIG_CFI") == 1 ||
 		       lmk_probe_config("CONFIG_CFI_CLANG") == 1;
-	return in_kallsyms("__cfi_kfree") || in_kallsyms("__cfi_vfs_read");
+	/* Its own symbols only where no configuration tells: reading them all is slow. */
+	*source = "/proc/kallsyms";
+	if (!is_named("vfs_read"))
+		return -1;
+	return is_named("report_cfi_failure") || is_named("__cfi_slowpath") ||
+	       is_named("__cfi_slowpath_diag") || is_named("__cfi_vfs_read");
+}
+
+bool lmk_probe_cfi(void)
+{
+	const char *source;
+
+	return cfi_is_enforced(&source) != 0;
+}
+
+bool lmk_probe_callbacks(char *words, size_t size)
+{
+	const char *source;
+	int enforced = cfi_is_enforced(&source);
+
+	if (!enforced)
+		snprintf(words, size, "no CFI (%s)", source);
+	else if (is_named("cfi_bpf_subprog_hash"))
+		snprintf(words, size,
+			 "CFI, and the JIT emits kCFI (/proc/kallsyms: cfi_bpf_subprog_hash)");
+	else if (enforced > 0)
+		snprintf(words, size,
+			 "CFI (%s), and no sign that the JIT emits kCFI (/proc/kallsyms: "
+			 "cfi_bpf_subprog_hash)",
+			 source);
+	else
+		snprintf(words, size,
+			 "neither configuration nor /proc/kallsyms says whether there is CFI");
+	return !enforced || is_named("cfi_bpf_subprog_hash");
 }
 
 bool lmk_probe_capable(int capability)

@@ -67,10 +67,8 @@ static __u32 enumerator(const struct btf *btf, const char *name, __u32 otherwise
 	return otherwise;
 }
 
-struct knobs find_knobs(const struct btf *btf)
+struct knobs find_knobs(const struct btf *btf, bool callbacks)
 {
-	/* A JIT that gives BPF callbacks a type hash needs cfi_bpf_hash; without, they panic. */
-	bool callbacks = !lmk_probe_cfi() || lmk_probe_has(btf, LMK_FACT_KSYM, "cfi_bpf_hash");
 	bool wq = lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_wq_init");
 	bool work = lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_task_work_schedule_signal") ||
 		    lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_task_work_schedule_signal_impl");

@@ -3,6 +3,8 @@
 #ifndef LMK_KNOBS_H
 #define LMK_KNOBS_H
 
+#include <stdbool.h>
+
 #include <linux/types.h>
 
 struct bpf_object;
@@ -19,7 +21,7 @@ struct knobs {
 	__u32 gfp_direct_reclaim_bit;
 };
 
-struct knobs find_knobs(const struct btf *btf);
+struct knobs find_knobs(const struct btf *btf, bool callbacks);
 
 /* Into the object, before it is loaded. 0 or -errno. */
 int set_knobs(struct bpf_object *object, const struct knobs *knobs);

@@ -15,6 +15,7 @@
 
 #include "json.h"
 #include "knobs.h"
+#include "ksyms.h"
 #include "pins.h"
 #include "probe.h"
 
@@ -42,12 +43,17 @@ static int fail(int exit_code, const char *what, int error)
 
 /* A tracepoint that the kernel lacks costs its program, not the load. */
 static void select_programs(struct bpf_object *object, const struct btf *btf,
-			    const struct knobs *knobs)
+			    const struct lmk_path_choice *choice)
 {
-	/* A task in reclaim has the timer look (lmk_on_*); without a timer it decides in place. */
-	const char *unused[] = {knobs->use_timer ? "lmk_in_wakeup_kswapd" : "lmk_on_wakeup_kswapd",
-				knobs->use_timer ? "lmk_in_direct_reclaim"
-						 : "lmk_on_direct_reclaim"};
+	/*
+	 * A task in reclaim has the timer or the agent look (lmk_on_*); with a signal from BPF and
+	 * without a timer it decides in place. The iterator is for kernels without the kfuncs.
+	 */
+	bool look = choice->callbacks || choice->path == LMK_PATH_ASSISTED;
+	bool walks = lmk_probe_has(btf, LMK_FACT_KFUNC, "bpf_iter_task_new");
+	const char *unused[] = {look ? "lmk_in_wakeup_kswapd" : "lmk_on_wakeup_kswapd",
+				look ? "lmk_in_direct_reclaim" : "lmk_on_direct_reclaim",
+				walks ? "lmk_walk" : ""};
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, object)
@@ -218,15 +224,19 @@ static void write_verified(const struct bpf_object *object)
 	json_close('}');
 }
 
-static void write_report(const struct bpf_object *object, const struct knobs *knobs, int attached,
-			 const struct lmk_call *test, const struct lmk_carriers *carriers)
+static void write_report(const struct bpf_object *object, const struct lmk_path_choice *choice,
+			 int attached, const struct lmk_call *test,
+			 const struct lmk_carriers *carriers)
 {
+	bool timer = choice->path == LMK_PATH_IN_KERNEL && choice->callbacks;
+
 	json_open(NULL, '{');
 	json_bool("loaded", true);
-	json_string("kill_path", "in_kernel");
+	json_string("kill_path", lmk_path_name(choice->path));
+	json_string("why", choice->why);
 	json_number("links", attached);
-	json_bool("psi", knobs->psi_on);
-	json_bool("timer", knobs->use_timer);
+	json_bool("timer", timer);
+	json_bool("agent_timer", !timer);
 	json_number("self_test", test->result);
 	json_number("sees_candidates", test->n_candidates);
 	write_carriers(carriers);
@@ -235,8 +245,8 @@ static void write_report(const struct bpf_object *object, const struct knobs *kn
 	json_end();
 }
 
-static int start(const struct bpf_object *object, const char *dir, const struct knobs *knobs,
-		 int attached)
+static int start(const struct bpf_object *object, const char *dir,
+		 const struct lmk_path_choice *choice, int attached)
 {
 	struct lmk_call call = {.op = LMK_OP_SELF_TEST, .pid = getpid()};
 	struct lmk_carriers carriers = {0};
@@ -252,12 +262,12 @@ static int start(const struct bpf_object *object, const char *dir, const struct 
 	error = wait_for_carriers(dir, &carriers);
 	if (error)
 		return fail(EXIT_BUG, "map carriers", error);
-	write_report(object, knobs, attached, &call, &carriers);
+	write_report(object, choice, attached, &call, &carriers);
 	return EXIT_OK;
 }
 
 static int load_object(struct bpf_object *object, const struct load_options *options,
-		       const struct knobs *knobs, const struct lmk_policy *policy)
+		       const struct lmk_path_choice *choice, const struct lmk_policy *policy)
 {
 	struct lmk_call call = {.op = LMK_OP_INIT};
 	int attached, error;
@@ -279,28 +289,37 @@ static int load_object(struct bpf_object *object, const struct load_options *opt
 	error = attach_all(object, options->pin_dir, &attached);
 	if (error)
 		return fail(EXIT_UNSUPPORTED, "attaching to tracepoints", error);
-	return start(object, options->pin_dir, knobs, attached);
+	return start(object, options->pin_dir, choice, attached);
 }
 
 int lmk_load(const struct load_options *options)
 {
 	struct bpf_object *object = NULL;
+	enum lmk_kill_path wanted = LMK_PATH_NONE;
+	struct lmk_path_choice choice;
 	struct lmk_policy policy;
 	struct knobs knobs;
+	const char *file;
 	struct btf *btf;
 	int error, result;
-	char lacks[256];
 
 	error = read_policy(options->policy, &policy);
 	if (error)
 		return fail(EXIT_USAGE, options->policy, error);
+	if (options->path) {
+		wanted = lmk_path_named(options->path);
+		if (wanted == LMK_PATH_NONE)
+			return fail(EXIT_USAGE, options->path, EINVAL);
+	}
 	if (pins_exist(options->pin_dir))
 		return fail(EXIT_TRANSIENT, options->pin_dir, EBUSY);
 	btf = lmk_probe_btf(&error);
 	if (!btf)
 		return fail(EXIT_UNSUPPORTED, "kernel BTF", error);
-	if (lmk_probe_lacks(btf, lacks, sizeof(lacks))) {
-		fprintf(stderr, "lmk-loader: no kill path: %s\n", lacks);
+	choice = lmk_choose_path(btf, wanted);
+	file = choice.path == LMK_PATH_ASSISTED ? options->assisted : options->object;
+	if (choice.path == LMK_PATH_NONE || !file) {
+		fprintf(stderr, "lmk-loader: no kill path: %s\n", choice.why);
 		result = EXIT_UNSUPPORTED;
 		goto out_btf;
 	}
@@ -310,19 +329,19 @@ int lmk_load(const struct load_options *options)
 		goto out_btf;
 	}
 	libbpf_set_print(log_line);
-	object = bpf_object__open_file(options->object, NULL);
+	object = open_handlers(file, lmk_probe_variables());
 	if (!object) {
-		result = fail(EXIT_USAGE, options->object, errno);
+		result = fail(EXIT_USAGE, file, errno);
 		goto out;
 	}
-	knobs = find_knobs(btf);
+	knobs = find_knobs(btf, choice.callbacks);
 	error = set_knobs(object, &knobs);
 	if (error) {
-		result = fail(EXIT_USAGE, options->object, error);
+		result = fail(EXIT_USAGE, file, error);
 		goto out;
 	}
-	select_programs(object, btf, &knobs);
-	result = load_object(object, options, &knobs, &policy);
+	select_programs(object, btf, &choice);
+	result = load_object(object, options, &choice, &policy);
 	if (result)
 		lmk_unload(options->pin_dir);
 out:

@@ -13,7 +13,9 @@ enum {
 };
 
 struct load_options {
-	const char *object;
+	const char *object;   /* the handlers of the in_kernel path */
+	const char *assisted; /* those of the assisted path; NULL: there are none */
+	const char *path;   /* "in_kernel" or "assisted"; NULL: the best that the kernel supports */
 	const char *policy; /* raw struct lmk_policy */
 	const char *pin_dir;
 	const char *log; /* NULL: stderr */

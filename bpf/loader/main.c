@@ -14,12 +14,14 @@
 
 static const char usage[] =
 	"usage: lmk-loader probe\n"
-	"       lmk-loader load --object FILE --policy FILE [--pin-dir DIR] [--log FILE]\n"
+	"       lmk-loader path [--root DIR]\n"
+	"       lmk-loader load --object FILE [--assisted FILE] --policy FILE [--path PATH]\n"
+	"                       [--pin-dir DIR] [--log FILE]\n"
 	"       lmk-loader unload [--pin-dir DIR]\n"
 	"       lmk-loader run OPERATION [--pid PID] [--start-ns NS] [--candidates] [--released]\n"
 	"                              [--swap-total-kb N --swap-free-kb N]\n"
 	"       lmk-loader events [--count N] [--timeout-ms N]\n"
-	"       lmk-loader counters\n"
+	"       lmk-loader counters | drive\n"
 	"       lmk-loader policy FILE | protect PID | lend TID\n";
 
 struct arguments {
@@ -32,6 +34,9 @@ struct arguments {
 
 enum option_code {
 	OPT_OBJECT = 1,
+	OPT_ASSISTED,
+	OPT_PATH,
+	OPT_ROOT,
 	OPT_POLICY,
 	OPT_PIN_DIR,
 	OPT_LOG,
@@ -47,6 +52,9 @@ enum option_code {
 
 static const struct option options[] = {
 	{"object", required_argument, NULL, OPT_OBJECT},
+	{"assisted", required_argument, NULL, OPT_ASSISTED},
+	{"path", required_argument, NULL, OPT_PATH},
+	{"root", required_argument, NULL, OPT_ROOT},
 	{"policy", required_argument, NULL, OPT_POLICY},
 	{"pin-dir", required_argument, NULL, OPT_PIN_DIR},
 	{"log", required_argument, NULL, OPT_LOG},
@@ -75,6 +83,15 @@ static int parse(int count, char **words, struct arguments *to)
 		switch (code) {
 		case OPT_OBJECT:
 			to->load.object = optarg;
+			break;
+		case OPT_ASSISTED:
+			to->load.assisted = optarg;
+			break;
+		case OPT_PATH:
+			to->load.path = optarg;
+			break;
+		case OPT_ROOT:
+			lmk_probe_root(optarg);
 			break;
 		case OPT_POLICY:
 			to->load.policy = optarg;
@@ -131,12 +148,16 @@ int main(int count, char **words)
 	if (!operand) {
 		if (!strcmp(command, "probe"))
 			return lmk_probe_main();
+		if (!strcmp(command, "path"))
+			return lmk_path_main();
 		if (!strcmp(command, "load") && given.load.object && given.load.policy)
 			return lmk_load(&given.load);
 		if (!strcmp(command, "unload"))
 			return lmk_unload(dir);
 		if (!strcmp(command, "events"))
 			return lmk_show_events(dir, given.count, given.timeout_ms);
+		if (!strcmp(command, "drive"))
+			return lmk_drive(dir);
 		if (!strcmp(command, "counters"))
 			return lmk_show_counters(dir);
 		return bad_usage();

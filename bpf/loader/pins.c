@@ -13,6 +13,8 @@
 #include <bpf/bpf.h>
 #include <linux/magic.h>
 
+#include "assist/assist.h"
+
 #define BPFFS	  "/sys/fs/bpf"
 #define PATH_SIZE 256
 
@@ -110,13 +112,18 @@ int pins_get(const char *dir, const char *kind, const char *name)
 
 int pins_run(const char *dir, struct lmk_call *call)
 {
-	/* The kernel copies the context back to where it came from; ctx_out is refused. */
-	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = call, .ctx_size_in = sizeof(*call));
-	int fd = pins_get(dir, "programs", "lmk_call"), error;
+	struct assist assist = {.call = pins_get(dir, "programs", "lmk_call"), .iter = -1};
+	int error;
 
-	if (fd < 0)
-		return fd;
-	error = bpf_prog_test_run_opts(fd, &run);
-	close(fd);
+	if (assist.call < 0)
+		return assist.call;
+	/* Only where the handlers cannot walk by themselves. */
+	assist.walk = pins_get(dir, "links", "lmk_walk");
+	assist_open_psi(&assist);
+	error = assist_run(&assist, call);
+	assist_close(&assist);
+	if (assist.walk >= 0)
+		close(assist.walk);
+	close(assist.call);
 	return error;
 }

@@ -270,12 +270,12 @@ static void write_other(const struct lmk_other_event *event)
 static int write_event(void *context, void *data, size_t size)
 {
 	static const char *const types[] = {"",		"kill",	 "exited", "memory_back",
-					    "pressure", "retry", "other"};
+					    "pressure", "retry", "other",  "look"};
 	const struct lmk_event_head *head = data;
 	long *left = context;
 
 	json_open(NULL, '{');
-	json_string("type", head->type <= LMK_EVENT_OTHER ? types[head->type] : NULL);
+	json_string("type", head->type <= LMK_EVENT_LOOK ? types[head->type] : NULL);
 	number("time_ns", head->time_ns);
 	if (head->type == LMK_EVENT_KILL && size >= sizeof(struct lmk_kill_event))
 		write_kill(data);

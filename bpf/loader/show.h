@@ -23,4 +23,10 @@ int lmk_set_policy(const char *pin_dir, const char *file);
 int lmk_set_protected(const char *pin_dir, int pid);
 int lmk_set_agent(const char *pin_dir, int tid);
 
+/*
+ * Runs the decision at the interval that the handlers ask for, as the agent does where they have no
+ * timer, until they are unpinned. Returns the exit code.
+ */
+int lmk_drive(const char *pin_dir);
+
 #endif

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from loaded import ASIDE_KB
 
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.device.root import Root, find_root
 from lmk.install import gather
 from lmk.policy import Policy, load
-from lmk.proto.record_pb2 import KillReport, Lifecycle, Signal
+from lmk.proto.record_pb2 import KillPath, KillReport, Lifecycle, Signal
 from lmk.report import Position
 from lmk.session import Session, attach, detach
 from lmk.workload.eater import Eater
@@ -122,7 +123,7 @@ def check_report(report: KillReport, index: int) -> None:
     assert (victim.tid, victim.threads) == (victim.pid, 1)
     assert 0 < victim.start_time_ns < times.seen_ns
     held_kb = victim.anon_kb + victim.swap_kb
-    assert _VICTIM_MB * _KIB <= held_kb < _VICTIM_MB * _KIB * 1.2
+    assert _VICTIM_MB * _KIB - ASIDE_KB <= held_kb < _VICTIM_MB * _KIB * 1.2
     # Why: the reason's condition is among the signals, and breached.
     assert report.reason
     breached = {signal.kind for signal in report.signals if signal.breached}
@@ -135,7 +136,8 @@ def check_report(report: KillReport, index: int) -> None:
     # How long, and what came back.
     assert times.seen_ns <= times.decided_ns <= times.signalled_ns
     assert times.signalled_ns < times.memory_back_ns
-    assert times.exited_ns > times.signalled_ns
+    # The call that signals may return after the victim is gone: another CPU was quicker.
+    assert times.exited_ns > times.decided_ns
     assert report.memory_back in (KillReport.EXIT_MMAP, KillReport.PROCESS_MRELEASE)
     if report.HasField("mrelease_result"):
         assert times.mrelease_begin_ns <= times.mrelease_end_ns
@@ -150,6 +152,7 @@ def check_report(report: KillReport, index: int) -> None:
     assert not report.dry_run
 
 
+@pytest.mark.in_kernel
 def test_kills_made_while_the_agent_is_dead_are_reported_by_the_next(
     session: Session, device: Device, root: Root
 ) -> None:
@@ -178,6 +181,30 @@ def test_kills_made_while_the_agent_is_dead_are_reported_by_the_next(
     assert Lifecycle.RESUMED in kinds
 
 
+@pytest.mark.in_kernel
+def test_handlers_go_on_while_agent_and_guardian_are_stopped(
+    session: Session, device: Device, root: Root
+) -> None:
+    start = session.start
+    before = session.status()
+    both = f"{before.guardian_pid} {before.agent_pid}"
+    with victims(device) as pids:
+        root.run(f"kill -STOP {both}")
+        try:
+            with press(device):
+                wait_for_death(root, pids)
+            states = root.run(f"for p in {both}; do cut -d' ' -f3 /proc/$p/stat; done").text.split()
+        finally:
+            root.run(f"kill -CONT {both}")
+        reports = kills(session, _VICTIMS, start)
+    assert states == ["T", "T"], "somebody of ours ran meanwhile"
+    assert [report.victim.pid for report in reports] == pids[::-1]
+    assert all(report.path == KillPath.KILL_PATH_IN_KERNEL for report in reports)
+    # The same agent goes on: nobody had to take over.
+    assert session.status().agent_pid == before.agent_pid
+
+
+@pytest.mark.in_kernel
 def test_kills_made_while_nobody_lived_are_reported_by_the_next_attach(
     session: Session, device: Device, root: Root
 ) -> None:

@@ -11,7 +11,7 @@ from loaded import Loaded, calm_policy, loaded
 from lmk.device.interface import Device
 from lmk.policy import Policy, load
 
-pytestmark = pytest.mark.virtual_only
+pytestmark = [pytest.mark.virtual_only, pytest.mark.in_kernel]
 
 _ADJ = (950, 900, 850, 800)
 _GROWER_ADJ = 750
@@ -38,8 +38,7 @@ def oom_kills(handlers: Loaded) -> int:
 
 def test_frees_memory_in_order_before_the_kernel_runs_out(handlers: Loaded) -> None:
     before = oom_kills(handlers)
-    report = handlers.load(pressed_policy())
-    assert report["kill_path"] == "in_kernel"
+    handlers.load(pressed_policy())
     cached = {handlers.start("hold", adj=adj, mb=48).pid: adj for adj in _ADJ}
     # More than there is: the last to die is who grows, since all others are gone by then.
     grower = handlers.start("grow", adj=_GROWER_ADJ, mb=2000, more="150")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from loaded import FIRST_UID, Loaded, calm_policy, loaded, urgent_policy
+from loaded import ASIDE_KB, FIRST_UID, Loaded, calm_policy, loaded, urgent_policy
 
 from lmk.device.interface import Device
 
@@ -59,6 +59,8 @@ def test_memory_is_what_proc_says(handlers: Loaded) -> None:
         "swap_free_kb": ["SwapFree"],
         "file_kb": ["Active(file)", "Inactive(file)"],
     }.items():
+        if ours.startswith("swap") and not sample["known"] & _KNOWN_SWAP:
+            continue  # hidden by the kernel: the agent passes it
         values = [sum(info[name] for name in theirs) for info in (before, after)]
         assert min(values) - _DRIFT_KB <= sample[ours] <= max(values) + _DRIFT_KB, ours
 
@@ -77,6 +79,8 @@ def test_watermarks_include_the_boost(handlers: Loaded) -> None:
 
 def test_process_is_as_large_as_proc_says(handlers: Loaded) -> None:
     victim = handlers.start("hold", adj=950, mb=37)
+    # Before 6.2 each thread keeps pages aside until it folds them in; the type tells.
+    aside = handlers.root.run("grep -q mm_rss_stat /sys/kernel/btf/vmlinux").exit_code == 0
     status = handlers.root.device.read_file(f"/proc/{victim.pid}/status").decode()
     fields = dict(line.split(":", 1) for line in status.splitlines())
     candidate = handlers.status()["candidates"][0]
@@ -90,7 +94,8 @@ def test_process_is_as_large_as_proc_says(handlers: Loaded) -> None:
         "swap_kb": "VmSwap",
         "pgtables_kb": "VmPTE",
     }.items():
-        assert candidate[ours] == int(fields[theirs].split()[0]), ours
+        given = int(fields[theirs].split()[0])
+        assert abs(candidate[ours] - given) <= (ASIDE_KB if aside else 0), ours
     stat = handlers.root.device.read_file(f"/proc/{victim.pid}/stat").decode().rpartition(")")[2]
     words = stat.split()
     assert candidate["min_flt"] == int(words[7])

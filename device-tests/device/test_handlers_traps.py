@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from loaded import FIRST_UID, LAST_UID, Loaded, calm_policy, loaded, urgent_policy
+from loaded import ASIDE_KB, FIRST_UID, LAST_UID, Loaded, calm_policy, loaded, urgent_policy
 
 from lmk.device.interface import Device
 
@@ -22,7 +22,7 @@ def load_unwatched(handlers: Loaded) -> None:
     """Load so that only what the test asks for is done: the next tick is in an hour."""
     policy = calm_policy()
     policy.timing.pressure_interval_ms = policy.timing.idle_interval_ms = 3_600_000
-    handlers.load(policy)
+    handlers.load(policy, drive=False)
 
 
 def test_highest_adj_dies_first_then_the_largest(handlers: Loaded) -> None:
@@ -251,11 +251,14 @@ def test_follows_a_kill_to_the_memory(handlers: Loaded) -> None:
     back = handlers.wait_for("memory_back", pid=victim.pid)[0]
     assert kill["kill_id"] == exited["kill_id"] == back["kill_id"]
     assert kill["seen_ns"] <= kill["decided_ns"] <= kill["signalled_ns"] <= back["time_ns"]
-    assert exited["time_ns"] <= back["time_ns"]
+    assert kill["signalled_ns"] <= exited["time_ns"]
     assert back["left_kb"] < 64
-    assert kill["victim"]["anon_kb"] + kill["victim"]["swap_kb"] >= 64 * 1024
-    kinds = [event["type"] for event in handlers.events() if event["type"] != "pressure"]
-    assert kinds.index("kill") < kinds.index("exited") < kinds.index("memory_back")
+    assert kill["victim"]["anon_kb"] + kill["victim"]["swap_kb"] >= 64 * 1024 - ASIDE_KB
+    kinds = [
+        event["type"] for event in handlers.events() if event["type"] not in ("pressure", "look")
+    ]
+    # Which end is first is the kernel's: sched_process_exit is after exit_mmap up to 6.12.
+    assert kinds == ["kill", *sorted(("exited", "memory_back"), key=kinds.index)]
 
 
 def test_unload_leaves_nothing_and_takes_leftovers(handlers: Loaded) -> None:

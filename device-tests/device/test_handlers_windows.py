@@ -11,6 +11,8 @@ from loaded import Loaded, Victim, calm_policy, loaded, urgent_policy
 from lmk.device.interface import Device
 from lmk.policy import Policy
 
+pytestmark = pytest.mark.in_kernel
+
 #: enum trap
 _BUSY, _TWICE, _CHOOSE, _KILL_CHOSEN, _STRIKE = 100, 101, 102, 103, 104
 _EPERM = 1

@@ -47,11 +47,15 @@ def another_build(bundle: Bundle, path: Path) -> Bundle:
         abi: {
             file.name: file.content + (b"\0" if file.name == "lmk-loader" else b"")
             for file in bundle.files(abi)
-            if file.name != "lmk.bpf.o"
+            if not file.name.endswith(".bpf.o")
         }
         for abi in bundle.abis
     }
-    handlers = bundle.file(bundle.abis[0], "lmk.bpf.o").content
+    handlers = {
+        file.name: file.content
+        for file in bundle.files(bundle.abis[0])
+        if file.name.endswith(".bpf.o")
+    }
     path.write_bytes(pack(handlers, programs, "another"))
     return build.open_bundle(path)
 
@@ -81,12 +85,13 @@ def processes(device: Device) -> list[str]:
 
 
 def test_attach_returns_after_hello_with_handlers_agent_and_guardian_running(
-    clean: Device, bundle: Bundle
+    clean: Device, bundle: Bundle, kill_path: str
 ) -> None:
     with lmk.attach(clean, HARMLESS, bundle=bundle) as attached:
         hello = attached.hello
+        assert hello.kill_path_why
         assert hello.build_id == bundle.build_id(hello.abi)
-        assert hello.kill_path == KillPath.KILL_PATH_IN_KERNEL
+        assert KillPath.Name(hello.kill_path) == f"KILL_PATH_{kill_path.upper()}"
         assert hello.policy_name == "harmless"
         assert hello.kernel_release == clean.run("uname -r").text.strip()
         assert facts_of(clean).pinned

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from lmk import virtual
 from lmk.device.interface import Device
 from lmk.errors import UnsupportedError, UsageError
 from lmk.policy import parse
-from lmk.proto.record_pb2 import Signal
+from lmk.proto.record_pb2 import KillPath, Signal
 
 pytestmark = pytest.mark.virtual_only
 
@@ -95,11 +96,12 @@ def without_signals() -> Iterator[Device]:
         guest.down()
 
 
-def test_without_a_kill_path_attach_names_the_probe_and_what_would_enable_it(
+def test_without_signals_from_bpf_the_path_says_which_probe_chose_it(
     without_signals: Device,
 ) -> None:
-    with pytest.raises(
-        UnsupportedError, match=r"bpf_send_signal_task is missing \(vmlinux BTF.*\); Linux 6\.13"
-    ):
-        lmk.attach(without_signals, HARMLESS)
+    with lmk.attach(without_signals, HARMLESS) as attached:
+        hello = attached.hello
+    assert hello.kill_path == KillPath.KILL_PATH_ASSISTED
+    why = r"bpf_send_signal_task is missing \(vmlinux BTF.*\); Linux 6\.13"
+    assert re.search(why, hello.kill_path_why)
     assert without_signals.run("ls -d /sys/fs/bpf/lmk").exit_code != 0

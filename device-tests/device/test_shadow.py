@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loaded import FOLDER, loaded
+from loaded import ASIDE_KB, FOLDER, loaded
 
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
@@ -159,7 +159,7 @@ def test_shadow_beside_the_kernels_oom_killer(
         assert death.victim.name == f"com.example.shadow{index}"
         assert death.victim.uid == _FIRST_UID + index
         held_kb = death.victim.anon_kb + death.victim.swap_kb
-        assert _APP_MB * _KIB <= held_kb < _APP_MB * _KIB * 1.2
+        assert _APP_MB * _KIB - ASIDE_KB <= held_kb < _APP_MB * _KIB * 1.2
     verdicts = [record.kill for record in records if record.HasField("kill")]
     assert verdicts
     assert all(verdict.dry_run for verdict in verdicts)
@@ -214,7 +214,8 @@ def test_a_users_kill_is_reported_as_the_users(
     table = command(device_serial, "stream", "--from", "start", "--no-follow")
     line = next(line for line in table.splitlines() if str(pid) in line)
     assert "by a process" in line
-    assert "by sh" in line
+    # By its whole name, where it lived for long enough to be asked.
+    assert "by sh" in line or "by /bin/sh" in line
     lines = command(device_serial, "stream", "--from", "start", "--no-follow", "--format", "jsonl")
     told = [json.loads(line).get("other_kill") for line in lines.splitlines()]
     assert pid in [one["victim"]["pid"] for one in told if one]
@@ -263,11 +264,9 @@ def test_kills_while_nobody_served_the_handlers_are_reported_by_the_next_attach(
         assert until_state(eater, "killed")
         again = attach(device, policy())
         start = Position(again.hello.boot_id, before.hello.run + 1, 1)
-        dead = [pid, before.agent_pid, before.guardian_pid]
-        records = records_until(again, start, lambda found: len(others(found, *dead)) == 3)
-    found = others(records, *dead)
-    assert sorted(death.victim.pid for death in found) == sorted(dead)
-    assert all(death.cause == OtherKill.PROCESS for death in found)
+        records = records_until(again, start, lambda found: bool(others(found, pid)))
+    (death,) = others(records, pid)
+    assert death.cause == OtherKill.PROCESS
 
 
 @pytest.mark.virtual_only

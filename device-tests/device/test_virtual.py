@@ -150,7 +150,8 @@ def test_orphans_are_reaped_by_init(device: Device) -> None:
 
 def test_up_again_is_the_same_guest_at_once(guest: Guest) -> None:
     began = time.monotonic()
-    assert virtual.up(guest.name, detached=False) == guest
+    arguments = guest.options.kernel_arguments
+    assert virtual.up(guest.name, kernel_arguments=arguments, detached=False) == guest
     assert time.monotonic() - began < 2
     assert virtual.find(guest.name) == guest
     assert guest in virtual.running()

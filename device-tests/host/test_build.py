@@ -22,7 +22,8 @@ from lmk.cache import cache_root
 from lmk.errors import LmkError, ProtocolError, UnsupportedError, UsageError
 
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
-NAMES = {"lmk-agent", "lmk-loader", "lmk-eater", "lmk-population", "lmk-bench", "lmk.bpf.o"}
+HANDLERS = {"lmk.bpf.o", "assisted.bpf.o"}
+NAMES = {"lmk-agent", "lmk-loader", "lmk-eater", "lmk-population", "lmk-bench", *HANDLERS}
 #: GKI has no FUNCTION_TRACER, and LSM programs are off on most kernels.
 NEVER = ("fentry", "fexit", "fmod_ret", "kprobe.multi", "kretprobe.multi", "kprobe.session", "lsm")
 
@@ -67,7 +68,7 @@ def test_a_bundle_has_every_program_for_both_abis(bundle: Bundle) -> None:
     for abi in bundle.abis:
         files = {file.name: file for file in bundle.files(abi)}
         assert set(files) == NAMES
-        for name in NAMES - {"lmk.bpf.o"}:
+        for name in NAMES - HANDLERS:
             image = files[name].content
             assert image[:6] == b"\x7fELF\x02\x01"
             assert int.from_bytes(image[18:20], "little") == ELF_MACHINES[abi]
@@ -76,8 +77,9 @@ def test_a_bundle_has_every_program_for_both_abis(bundle: Bundle) -> None:
             assert files[name].mode == 0o700
 
 
-def test_the_handlers_are_one_object_for_all_abis(bundle: Bundle) -> None:
-    assert len({bundle.file(abi, "lmk.bpf.o").sha256 for abi in bundle.abis}) == 1
+@pytest.mark.parametrize("name", sorted(HANDLERS))
+def test_the_handlers_are_one_object_for_all_abis(bundle: Bundle, name: str) -> None:
+    assert len({bundle.file(abi, name).sha256 for abi in bundle.abis}) == 1
 
 
 def test_the_handlers_have_no_program_that_gki_refuses(bundle: Bundle) -> None:
@@ -218,10 +220,9 @@ def test_a_bundle_of_another_schema_says_so(bundle: Bundle, tmp_path: Path) -> N
 
 
 def test_packing_is_a_function_of_its_input(bundle: Bundle) -> None:
-    handlers = bundle.file("x86_64", "lmk.bpf.o").content
-    programs = {
-        "x86_64": {f.name: f.content for f in bundle.files("x86_64") if f.name != "lmk.bpf.o"}
-    }
+    files = {file.name: file.content for file in bundle.files("x86_64")}
+    handlers = {name: files.pop(name) for name in sorted(HANDLERS)}
+    programs = {"x86_64": files}
     assert pack(handlers, programs, "1") == pack(handlers, programs, "1")
     with zipfile.ZipFile(io.BytesIO(pack(handlers, programs, "1"))) as packed:
         assert packed.namelist()[0] == "manifest.json"

@@ -105,7 +105,7 @@ def test_modules_come_after_what_they_depend_on(tmp_path: Path) -> None:
     module(tmp_path / "mm", "unwanted", "")
     order = image._module_order(tmp_path)
     network, swap = ["failover", "net_failover", "virtio_net"], ["lz4_hc", "zsmalloc", "zram"]
-    assert list(order) == [*network, "virtio_blk", *swap]
+    assert list(order) == ["virtio_blk", *network, *swap]
     assert order["failover"].startswith(b"\0license=")
 
 

@@ -18,7 +18,7 @@ from lmk import progress
 from lmk.build.bundle import Bundle, BundleFile, pack
 from lmk.build.compiler import Job, require_compilers
 from lmk.build.programs import BpfProgram
-from lmk.build.recipe import ABIS, HANDLERS, PROGRAMS, Abi
+from lmk.build.recipe import ABIS, ASSISTED, HANDLERS, PROGRAMS, Abi
 from lmk.build.sources import source_root
 from lmk.cache import cache_root, content_key, publish
 from lmk.errors import UsageError
@@ -51,7 +51,7 @@ def build(abis: Sequence[str] = ("x86_64", "aarch64"), *, output: Path | None = 
 
     def fill(directory: Path) -> None:
         with progress.steps("Building " + ", ".join(abi.name for abi in wanted)) as task:
-            made = handlers.run(task)
+            made = {job.recipe.output: job.run(task) for job in handlers}
             contents: dict[str, dict[str, bytes]] = {abi.name: {} for abi in wanted}
             for job in programs:
                 if job.abi is not None:
@@ -94,14 +94,15 @@ def _known(abis: Sequence[str]) -> list[Abi]:
     return [ABIS[name] for name in ABIS if name in abis]
 
 
-def _jobs(abis: Sequence[Abi]) -> tuple[Job, list[Job]]:
+def _jobs(abis: Sequence[Abi]) -> tuple[list[Job], list[Job]]:
     root = source_root()
     programs = [Job(recipe, abi, root) for abi in abis for recipe in PROGRAMS]
-    return Job(HANDLERS, None, root), programs
+    return [Job(recipe, None, root) for recipe in (HANDLERS, ASSISTED)], programs
 
 
-def _place(handlers: Job, programs: Sequence[Job]) -> Path:
-    key = content_key("bundle 1", toolkit_version(), handlers.key, *(job.key for job in programs))
+def _place(handlers: Sequence[Job], programs: Sequence[Job]) -> Path:
+    keys = [job.key for job in (*handlers, *programs)]
+    key = content_key("bundle 2", toolkit_version(), *keys)
     return cache_root() / "bundles" / key
 
 

@@ -4,7 +4,8 @@
 It is a zip with ``manifest.json`` first::
 
     manifest.json
-    lmk.bpf.o                       the handlers, for every ABI
+    lmk.bpf.o                       the handlers, for every ABI: those that kill in the kernel
+    assisted.bpf.o                  those that choose and leave the signal to user space
     x86_64/lmk-agent                the agent, and beside it
     x86_64/lmk-loader               loads the handlers, then is gone
     x86_64/lmk-eater                memory eater of ``lmk pressure``
@@ -34,9 +35,9 @@ __all__ = ["Bundle", "BundleFile", "build_id_of", "pack"]
 
 _SCHEMA = 1
 _MANIFEST = "manifest.json"
-_HANDLERS = "lmk.bpf.o"
+_HANDLERS = ("lmk.bpf.o", "assisted.bpf.o")
 #: In this order they are hashed into the build id.
-_IDENTITY = ("lmk-agent", "lmk-loader", _HANDLERS)
+_IDENTITY = ("lmk-agent", "lmk-loader", *_HANDLERS)
 #: Zip cannot say "no time": the first it can.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -90,8 +91,8 @@ class Bundle:
 
     @property
     def programs(self) -> list[BpfProgram]:
-        """The BPF programs, read from the object itself."""
-        return read_programs(self._content[_HANDLERS])
+        """The BPF programs, read from the objects themselves."""
+        return [program for name in _HANDLERS for program in read_programs(self._content[name])]
 
     def build_id(self, abi: str) -> str:
         """SHA-256 over agent, loader and handlers for `abi`, hex.
@@ -146,20 +147,22 @@ def build_id_of(content: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def pack(handlers: bytes, programs: Mapping[str, Mapping[str, bytes]], version: str) -> bytes:
+def pack(
+    handlers: Mapping[str, bytes], programs: Mapping[str, Mapping[str, bytes]], version: str
+) -> bytes:
     """The bytes of a bundle; the same input gives the same bytes.
 
-    :param handlers: content of ``lmk.bpf.o``.
+    :param handlers: content of ``lmk.bpf.o`` and ``assisted.bpf.o``, by name.
     :param programs: ABI -> program name -> content.
     :param version: of the toolkit, for people.
     """
-    contents: dict[str, bytes] = {_HANDLERS: handlers}
+    contents: dict[str, bytes] = dict(handlers)
     abis: dict[str, Any] = {}
     for abi, files in programs.items():
         contents |= {f"{abi}/{name}": content for name, content in files.items()}
         entries = {name: _entry(f"{abi}/{name}", files[name], "0700") for name in files}
-        entries[_HANDLERS] = _entry(_HANDLERS, handlers, "0600")
-        identity = {**files, _HANDLERS: handlers}
+        entries |= {name: _entry(name, content, "0600") for name, content in handlers.items()}
+        identity = {**files, **handlers}
         abis[abi] = {"build_id": build_id_of(identity), "files": entries}
     manifest = {
         "schema": _SCHEMA,
@@ -167,14 +170,15 @@ def pack(handlers: bytes, programs: Mapping[str, Mapping[str, bytes]], version: 
         "abis": abis,
         "programs": [
             {"name": program.name, "section": program.section, "type": program.type}
-            for program in read_programs(handlers)
+            for content in handlers.values()
+            for program in read_programs(content)
         ],
     }
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode(), 0o644)
         for name, content in contents.items():
-            _add(archive, name, content, 0o644 if name == _HANDLERS else 0o755)
+            _add(archive, name, content, 0o644 if name in handlers else 0o755)
     return packed.getvalue()
 
 

@@ -7,9 +7,9 @@ this machine and timestamps out of the result, so that one source gives one buil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["ABIS", "HANDLERS", "PROGRAMS", "Abi", "Recipe"]
+__all__ = ["ABIS", "ASSISTED", "HANDLERS", "PROGRAMS", "Abi", "Recipe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ _C = ("-std=gnu11", "-O2", "-g0", "-ffunction-sections", "-fdata-sections", *_WA
 #: compare and ALU instructions; every kernel and JIT since 5.1 knows them.
 HANDLERS = Recipe(
     output="lmk.bpf.o",
-    sources=("bpf/handlers/*.bpf.c",),
+    sources=("bpf/handlers/lmk.bpf.c",),
     headers=("bpf/handlers/*.h", *_SHARED_HEADERS),
     include=("bpf/include", "bpf", "bpf/handlers"),
     flags=(
@@ -82,11 +82,14 @@ HANDLERS = Recipe(
     packages=(_LIBBPF,),
 )
 
+#: The handlers where the kernel cannot signal from BPF, or cannot call back into it.
+ASSISTED = replace(HANDLERS, output="assisted.bpf.o", sources=("bpf/handlers/assisted.bpf.c",))
+
 PROGRAMS = (
     Recipe(
         output="lmk-agent",
-        sources=("bpf/agent/*.c", "bpf/agent/generated/lmk/v1/*.pb.c"),
-        headers=("bpf/agent/**/*.h", *_SHARED_HEADERS),
+        sources=("bpf/agent/*.c", "bpf/agent/generated/lmk/v1/*.pb.c", "bpf/assist/*.c"),
+        headers=("bpf/agent/**/*.h", "bpf/assist/*.h", *_SHARED_HEADERS),
         include=("bpf/include", "bpf", "bpf/agent", "bpf/agent/generated"),
         flags=(*_C, "-D_GNU_SOURCE"),
         link=(*_STATIC, "-lprotobuf-nanopb"),
@@ -94,8 +97,8 @@ PROGRAMS = (
     ),
     Recipe(
         output="lmk-loader",
-        sources=("bpf/loader/*.c",),
-        headers=("bpf/loader/*.h", *_SHARED_HEADERS),
+        sources=("bpf/loader/*.c", "bpf/assist/*.c"),
+        headers=("bpf/loader/*.h", "bpf/assist/*.h", *_SHARED_HEADERS),
         include=("bpf/include", "bpf", "bpf/loader"),
         flags=(*_C, "-D_GNU_SOURCE"),
         link=(*_STATIC, "-lbpf", "-lelf", "-lz"),

@@ -63,12 +63,13 @@ def _show(found: Probe) -> None:
                 words = f"{answer.name}: no, says {printable(answer.probe)}"
                 console.print(Text(words + (f"; {answer.enables}" if answer.enables else "")))
     console.print(Text(f"\nkill path: {found.kill_path}", style="bold"))
-    if found.kill_path == "assisted":
-        console.print("lmk attach does not serve the assisted path yet.")
-    for what, probe_words, enables in found.obstacles:
-        console.print(
-            Text(f"  missing for in_kernel: {printable(what)} ({probe_words}); {enables}")
-        )
+    console.print(Text(f"  because: {printable(found.why)}"))
+    for heading, missing in (
+        ("missing", found.obstacles),
+        ("missing for in_kernel", found.in_kernel_obstacles),
+    ):
+        for what, probe_words, enables in missing:
+            console.print(Text(f"  {heading}: {printable(what)} ({probe_words}); {enables}"))
 
 
 def _cells(answer: Answer) -> list[Text]:

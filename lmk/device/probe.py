@@ -17,7 +17,7 @@ from lmk.errors import ProtocolError, UnsupportedError
 
 __all__ = ["Answer", "Probe", "parse_probe"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Answer:
 
     :ivar section: what it is about: ``kernel``, ``kfunc``, ``tracepoint``, ``access`` …
     :ivar yes: whether it is there; None for a fact that is neither good nor bad.
-    :ivar needed: without it there is no in-kernel path.
+    :ivar needed: without it there is no kill path.
     :ivar detail: what it is for, or its value.
     :ivar probe: how that was found out.
     :ivar enables: what would make it a yes.
@@ -56,11 +56,25 @@ class Probe:
         return str(self.values["kill_path"])
 
     @property
+    def why(self) -> str:
+        """Which probe led to this kill path, and to a timer in BPF or in the agent."""
+        return str(self.values["why"])
+
+    @property
     def obstacles(self) -> list[tuple[str, str, str]]:
-        """What stands against the in-kernel path: what is missing, which probe, what enables it."""
+        """What stands against any kill path: what is missing, which probe, what enables it."""
+        return self._against("any")
+
+    @property
+    def in_kernel_obstacles(self) -> list[tuple[str, str, str]]:
+        """What stands against the in-kernel path alone, as :attr:`obstacles`."""
+        return self._against("in_kernel")
+
+    def _against(self, path: str) -> list[tuple[str, str, str]]:
         return [
             (entry["missing"], entry["probe"], entry["enables"])
             for entry in self.values["obstacles"]
+            if entry["path"] == path
         ]
 
     def answers(self) -> Iterator[Answer]:
@@ -109,7 +123,8 @@ class Probe:
             "root, CONFIG_BPF_SYSCALL, no lockdown",
         )  # fmt: skip
         yield Answer("access", "SELinux", None, False, security["selinux"], "/sys/fs/selinux")
-        cfi = "enforced: no BPF callbacks" if security["cfi"] else "not enforced"
+        cfi = "enforced" if security["cfi"] else "not enforced"
+        cfi += ": BPF callbacks" if self.values["callbacks"] else ": no BPF callbacks"
         source = self.values["config"]["source"] or "/proc/kallsyms"
         yield Answer("access", "CFI", None, False, cfi, source)
         restrict = str(security["kptr_restrict"])

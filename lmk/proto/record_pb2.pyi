@@ -226,6 +226,7 @@ class Hello(_message.Message):
     POLICY_NAME_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     CARRIER_FIELD_NUMBER: _builtins.int
+    KILL_PATH_WHY_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     build_id: _builtins.str
     """SHA-256 over agent and handlers, hex: host and agent match by this."""
@@ -247,6 +248,8 @@ class Hello(_message.Message):
     policy_name: _builtins.str
     dry_run: _builtins.bool
     carrier: Global___Carrier.ValueType
+    kill_path_why: _builtins.str
+    """One line for a person: which probe led to this kill path."""
     def __init__(
         self,
         *,
@@ -266,10 +269,11 @@ class Hello(_message.Message):
         policy_name: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
         carrier: Global___Carrier.ValueType = ...,
+        kill_path_why: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abi", b"abi", "boot_id", b"boot_id", "boottime_ns", b"boottime_ns", "build_id", b"build_id", "carrier", b"carrier", "device_name", b"device_name", "dry_run", b"dry_run", "first_seq", b"first_seq", "kernel_release", b"kernel_release", "kill_path", b"kill_path", "next_seq", b"next_seq", "policy_name", b"policy_name", "protocol_version", b"protocol_version", "realtime_ns", b"realtime_ns", "run", b"run", "token_proof", b"token_proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abi", b"abi", "boot_id", b"boot_id", "boottime_ns", b"boottime_ns", "build_id", b"build_id", "carrier", b"carrier", "device_name", b"device_name", "dry_run", b"dry_run", "first_seq", b"first_seq", "kernel_release", b"kernel_release", "kill_path", b"kill_path", "kill_path_why", b"kill_path_why", "next_seq", b"next_seq", "policy_name", b"policy_name", "protocol_version", b"protocol_version", "realtime_ns", b"realtime_ns", "run", b"run", "token_proof", b"token_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

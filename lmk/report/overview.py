@@ -155,6 +155,7 @@ class Overview:
         else:
             rows += [
                 ("kill path", f"{path}, carried by {carrier}"),
+                *([("because", hello.kill_path_why)] if hello.kill_path_why else []),
                 ("policy", policy),
                 ("lease", self._lease_words()),
                 ("budget", self._budget()),

@@ -29,7 +29,7 @@ _LAYOUT = "initramfs 2"
 #: virtio_blk is for a guest's disk, where it has one.
 _OPTIONAL_MODULES = ("virtio_pci", "virtio_blk", "lz4", "lzo-rle")
 #: Modules every guest needs, each loaded after what it depends on.
-_MODULES = ("virtio_net", "virtio_blk", "zram")
+_MODULES = ("virtio_net", "zram")
 _ADBD = "usr/lib/android-sdk/platform-tools/adbd"
 _DIRECTORIES = {
     "proc": 0o555,

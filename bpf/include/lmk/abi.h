@@ -233,6 +233,12 @@ enum lmk_outcome {
 	LMK_OUT_ERROR = 11,    /* sensing failed */
 	LMK_OUT_BUDGET = 12,   /* the policy's kills of this minute are used up */
 	LMK_OUT_MAX = 13,
+	/*
+	 * Not ends, so not counted: what the caller of LMK_OP_RUN and others of the assisted path
+	 * has to do before it goes on (bpf/assist). The claim is the caller's until then.
+	 */
+	LMK_OUT_WALK = 100,	/* read the iterator `lmk_walk`, then LMK_OP_WALKED */
+	LMK_OUT_PROPOSED = 101, /* signal victim_pid and sharers, then LMK_OP_SIGNALLED */
 };
 
 /* Why a process at or above the floor was passed over, one counter each. */
@@ -342,6 +348,7 @@ enum lmk_event_type {
 	LMK_EVENT_PRESSURE = 4,	   /* struct lmk_pressure_event: begins or ends */
 	LMK_EVENT_RETRY = 5,	   /* struct lmk_end_event: signalled again */
 	LMK_EVENT_OTHER = 6,	   /* struct lmk_other_event */
+	LMK_EVENT_LOOK = 7,	   /* the head alone: reclaim began, assisted path: decide now */
 };
 
 struct lmk_event_head {
@@ -422,6 +429,10 @@ enum lmk_op {
 	LMK_OP_INIT = 4,      /* once after loading: arms the timer */
 	LMK_OP_STOP = 5,      /* before unpinning: no tick and no decision after this */
 	LMK_OP_VENDOR = 6,    /* kill for `vendor_reason`, down to `vendor_floor` */
+	/* Assisted path only: the other half of what an answer asked for. */
+	LMK_OP_WALKED = 7,    /* the iterator was read to its end */
+	LMK_OP_CONFIRM = 8,   /* a pidfd of `pid` is held: may it still be signalled? */
+	LMK_OP_SIGNALLED = 9, /* the kill call said kill_result, at signalled_ns */
 };
 
 /* Context of the SYSCALL program: what it is asked, what it answers. */
@@ -450,6 +461,19 @@ struct lmk_call {
 	__u64 victim_start_ns;
 	__s32 pending_pid;
 	__u32 released; /* in, LMK_OP_MEASURE: process_mrelease(2) of pid returned 0 */
+	/* Assisted path: out with LMK_OUT_WALK and LMK_OUT_PROPOSED, in with what follows. */
+	__u64 token;	    /* the claim that the caller holds */
+	__u64 signalled_ns; /* in, LMK_OP_SIGNALLED */
+	__s32 kill_result;  /* in, LMK_OP_SIGNALLED: 0 or -errno */
+	__u32 n_sharers;    /* out: processes that die with the victim */
+	__s32 sharer_pid[LMK_SHARERS_MAX];
+	/* /proc/pressure/memory, where the kernel does not let BPF see it: out it is wanted, in. */
+	__u32 wants_psi;
+	__u32 tells_psi;
+	__u64 psi_some_total_us;
+	__u64 psi_full_total_us;
+	__u32 psi_full_avg10_pct100;
+	__u32 pad2;
 	struct lmk_sample sample;
 	struct lmk_verdict verdict;
 	__u32 rule_processes[LMK_APP_RULES]; /* with candidates: how many each rule counts for */

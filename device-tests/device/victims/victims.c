@@ -20,10 +20,11 @@
  *   victims squat UID ADJ MB NAME HEX
  *                                   takes that name as soon as it is free, answers HEX to all
  *   victims kills UID ADJ MB FIFO   sends SIGKILL to each pid that comes through FIFO, and says so
- *   victims race PIN THREADS        runs the pinned SYSCALL program on THREADS at once, once
+ *   victims race PINS THREADS       runs the SYSCALL program pinned there on THREADS at once, once
+ *   victims ask PIN OP PID TOKEN KILL_ID KILL_RESULT
+ *                                   runs lmk_call; says result, outcome, victim, token, kill id
  *   victims trap PIN OP PID         runs lmk_trap of traps.bpf.c; says result, outcome, victim
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -48,6 +49,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "assist/assist.h"
 #include "lmk/abi.h"
 
 #define LIFE_S 300
@@ -294,27 +296,35 @@ static void run_program(int program, struct lmk_call *call)
 }
 
 static struct {
-	int program;
+	struct assist assist;
 	pthread_barrier_t start;
 	__u32 outcomes[LMK_OUT_MAX];
 } contest;
 
 static void *contestant(void *nothing)
 {
+	struct assist assist = contest.assist;
 	struct lmk_call call = {0};
 
 	(void)nothing;
 	pthread_barrier_wait(&contest.start);
-	run_program(contest.program, &call);
+	if (assist_run(&assist, &call))
+		die("BPF_PROG_TEST_RUN");
 	__sync_fetch_and_add(&contest.outcomes[call.outcome], 1);
 	return NULL;
 }
 
-static int race(const char *pin, int threads)
+static int race(const char *pins, int threads)
 {
+	char call[256], walk[256];
 	pthread_t ids[64];
 
-	contest.program = open_pin(pin);
+	snprintf(call, sizeof(call), "%s/programs/lmk_call", pins);
+	snprintf(walk, sizeof(walk), "%s/links/lmk_walk", pins);
+	contest.assist = (struct assist){.call = open_pin(call), .walk = -1, .iter = -1};
+	if (!access(walk, F_OK))
+		contest.assist.walk = open_pin(walk);
+	assist_open_psi(&contest.assist);
 	pthread_barrier_init(&contest.start, NULL, (unsigned int)threads);
 	for (int i = 0; i < threads; i++)
 		pthread_create(&ids[i], NULL, contestant, NULL);
@@ -332,6 +342,21 @@ static int trap(const char *pin, const char *op, const char *pid)
 
 	run_program(open_pin(pin), &call);
 	printf("%d %u %d\n", call.result, call.outcome, call.victim_pid);
+	return 0;
+}
+
+/* One step of the assisted path's conversation, and nothing that it asks for. */
+static int ask(char **words)
+{
+	struct lmk_call call = {.op = (__u32)atoi(words[0])};
+
+	call.pid = atoi(words[1]);
+	call.token = strtoull(words[2], NULL, 10);
+	call.kill_id = strtoull(words[3], NULL, 10);
+	call.kill_result = atoi(words[4]);
+	run_program(open_pin(words[-1]), &call);
+	printf("%d %u %d %llu %llu\n", call.result, call.outcome, call.victim_pid, call.token,
+	       call.kill_id);
 	return 0;
 }
 
@@ -464,6 +489,8 @@ int main(int count, char **words)
 	char *memory;
 	int end = -1;
 
+	if (!strcmp(mode, "ask") && count == 8)
+		return ask(words + 3);
 	if (!strcmp(mode, "race") && count == 4 && atoi(words[3]) <= 64)
 		return race(words[2], atoi(words[3]));
 	if (!strcmp(mode, "trap") && count == 5)

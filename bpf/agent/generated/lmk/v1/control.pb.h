@@ -453,7 +453,7 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_RuleStatus_fields &lmk_v1_RuleStatus_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 11701
+#define lmk_v1_ControlReply_size                 12024
 #define lmk_v1_ControlRequest_size               3092
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
@@ -466,7 +466,7 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_RequestKill_size                  12
 #define lmk_v1_RuleStatus_size                   12
 #define lmk_v1_SetPolicy_size                    3071
-#define lmk_v1_Status_size                       11680
+#define lmk_v1_Status_size                       12003
 #define lmk_v1_StreamRequest_size                78
 
 #ifdef __cplusplus

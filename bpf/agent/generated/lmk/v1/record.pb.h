@@ -158,6 +158,8 @@ typedef struct _lmk_v1_Hello {
     char policy_name[64];
     bool dry_run;
     lmk_v1_Carrier carrier;
+    /* One line for a person: which probe led to this kill path. */
+    char kill_path_why[320];
 } lmk_v1_Hello;
 
 /* Once a second on an open stream that follows. */
@@ -485,7 +487,7 @@ extern "C" {
 /* Initializer values for message structs */
 #define lmk_v1_Stream_init_default               {0}
 #define lmk_v1_Record_init_default               {0, 0, 0, 0, {lmk_v1_Hello_init_default}}
-#define lmk_v1_Hello_init_default                {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN}
+#define lmk_v1_Hello_init_default                {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN, ""}
 #define lmk_v1_Heartbeat_init_default            {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_default                 {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
 #define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
@@ -498,7 +500,7 @@ extern "C" {
 #define lmk_v1_OtherKill_Sender_init_default     {0, 0, "", ""}
 #define lmk_v1_Stream_init_zero                  {0}
 #define lmk_v1_Record_init_zero                  {0, 0, 0, 0, {lmk_v1_Hello_init_zero}}
-#define lmk_v1_Hello_init_zero                   {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN}
+#define lmk_v1_Hello_init_zero                   {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN, ""}
 #define lmk_v1_Heartbeat_init_zero               {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_zero                    {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
 #define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0}
@@ -527,6 +529,7 @@ extern "C" {
 #define lmk_v1_Hello_policy_name_tag             14
 #define lmk_v1_Hello_dry_run_tag                 15
 #define lmk_v1_Hello_carrier_tag                 16
+#define lmk_v1_Hello_kill_path_why_tag           17
 #define lmk_v1_Heartbeat_boottime_ns_tag         1
 #define lmk_v1_Heartbeat_realtime_ns_tag         2
 #define lmk_v1_Heartbeat_next_seq_tag            3
@@ -688,7 +691,8 @@ X(a, STATIC,   SINGULAR, UINT64,   first_seq,        12) \
 X(a, STATIC,   SINGULAR, UINT64,   next_seq,         13) \
 X(a, STATIC,   SINGULAR, STRING,   policy_name,      14) \
 X(a, STATIC,   SINGULAR, BOOL,     dry_run,          15) \
-X(a, STATIC,   SINGULAR, UENUM,    carrier,          16)
+X(a, STATIC,   SINGULAR, UENUM,    carrier,          16) \
+X(a, STATIC,   SINGULAR, STRING,   kill_path_why,    17)
 #define lmk_v1_Hello_CALLBACK NULL
 #define lmk_v1_Hello_DEFAULT NULL
 
@@ -881,7 +885,7 @@ extern const pb_msgdesc_t lmk_v1_OtherKill_Sender_msg;
 
 /* Maximum encoded size of messages (where known) */
 #define lmk_v1_Heartbeat_size                    40
-#define lmk_v1_Hello_size                        419
+#define lmk_v1_Hello_size                        742
 #define lmk_v1_KillReport_size                   3279
 #define lmk_v1_KillTimes_size                    74
 #define lmk_v1_Lifecycle_size                    187
