@@ -26,6 +26,9 @@ struct {
 	__type(value, struct lmk_other_event);
 } other_kills SEC(".maps");
 
+/* What the signal's program did not see; on the stack it would be too much for 6.12. */
+const struct lmk_other_event unnoted = {};
+
 /* By the kill under way, or one before, or because it shares the memory of its victim. */
 static __always_inline bool is_ours(__s32 pid, __u64 start_ns, __u64 mm)
 {
@@ -150,15 +153,22 @@ static __always_inline struct lmk_other_event *noted_of(__s32 pid, __u64 start_n
 	return NULL;
 }
 
+/* Who changes `told` tells. */
+static __always_inline void tell_once(struct lmk_other_event *noted)
+{
+	if (noted && noted->cause != LMK_OTHER_OURS &&
+	    !__sync_val_compare_and_swap(&noted->told, 0, 1))
+		tell_other(noted);
+}
+
 /*
- * In each exiting thread. Two threads that exit at once may both be the last one here: who changes
- * `told` tells.
+ * In each exiting thread. Two threads that exit at once may both be the last one here.
  */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(lmk_on_other_exit, struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
-	struct lmk_other_event event = {}, *noted;
+	struct lmk_other_event *noted;
 	__u64 start_ns = leader->start_boottime;
 	__s32 pid = task->tgid;
 
@@ -167,15 +177,27 @@ int BPF_PROG(lmk_on_other_exit, struct task_struct *task)
 		return 0;
 	noted = noted_of(pid, start_ns);
 	if (!noted) {
-		note_victim(&event, leader);
-		bpf_map_update_elem(&other_kills, &pid, &event, BPF_NOEXIST);
-		noted = noted_of(pid, start_ns);
+		bpf_map_update_elem(&other_kills, &pid, &unnoted, BPF_NOEXIST);
+		noted = bpf_map_lookup_elem(&other_kills, &pid);
+		if (noted && !noted->victim.start_ns)
+			note_victim(noted, leader);
 	}
-	if (!noted || noted->cause == LMK_OTHER_OURS ||
-	    __sync_val_compare_and_swap(&noted->told, 0, 1))
-		return 0;
-	event = *noted;
-	tell_other(&event);
+	tell_once(noted);
+	return 0;
+}
+
+/*
+ * When a process that was reaped is given up: an exit that preempts another one in the program
+ * above is not seen there (the kernel runs no program inside itself). Here is a callback of RCU,
+ * which nothing of its kind preempts.
+ */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(lmk_on_other_free, struct task_struct *task)
+{
+	__s32 pid = task->tgid;
+
+	if (task->pid == pid && (task->exit_code & 0x7f) == SIGKILL)
+		tell_once(noted_of(pid, task->start_boottime));
 	return 0;
 }
 

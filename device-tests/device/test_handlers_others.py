@@ -94,6 +94,20 @@ def test_threads_that_exit_at_once_are_one_death(handlers: Loaded) -> None:
     assert sorted(others(handlers, *pids)) == sorted(pids)
 
 
+def test_deaths_that_the_kernel_skipped_at_the_exit_are_told_when_they_are_reaped(
+    handlers: Loaded,
+) -> None:
+    """Exits that preempt another exit's program on the same CPU: some of so many always do."""
+    for _ in range(5):
+        preempting = handlers.start("exits", adj=0, more="60", until="done")
+        said = handlers.root.run(f"cat {preempting.output}").text.splitlines()
+        pids = [int(line.split()[1]) for line in said if line.startswith("killed ")]
+        assert len(pids) >= 60
+        for pid in pids:
+            told(handlers, pid)
+        assert sorted(others(handlers, *pids)) == sorted(pids)
+
+
 def test_a_kill_by_the_kernel_is_no_kill_by_a_process(handlers: Loaded) -> None:
     loop = "ulimit -t 1; echo $$; while :; do :; done"
     pid = int(handlers.root.run(f"sh -c '{loop}'").text.split()[0])

@@ -264,9 +264,11 @@ def test_kills_while_nobody_served_the_handlers_are_reported_by_the_next_attach(
         assert until_state(eater, "killed")
         again = attach(device, policy())
         start = Position(again.hello.boot_id, before.hello.run + 1, 1)
-        records = records_until(again, start, lambda found: bool(others(found, pid)))
-    (death,) = others(records, pid)
-    assert death.cause == OtherKill.PROCESS
+        dead = [pid, before.agent_pid, before.guardian_pid]
+        records = records_until(again, start, lambda found: len(others(found, *dead)) == 3)
+    found = others(records, *dead)
+    assert sorted(death.victim.pid for death in found) == sorted(dead)
+    assert all(death.cause == OtherKill.PROCESS for death in found)
 
 
 @pytest.mark.virtual_only

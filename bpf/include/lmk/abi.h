@@ -407,7 +407,10 @@ enum lmk_other_cause {
 
 #define LMK_TOLD_AGAIN 2
 
-/* A process that ended by a SIGKILL that was not ours; head.time_ns is its exit. */
+/*
+ * A process that ended by a SIGKILL that was not ours; head.time_ns is its exit, or, where the
+ * kernel skipped the program that sees it, when it had been reaped.
+ */
 struct lmk_other_event {
 	struct lmk_event_head head;
 	__u64 signalled_ns; /* 0: not seen */

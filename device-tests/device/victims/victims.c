@@ -13,7 +13,10 @@
  *   victims zombie UID ADJ MB       the process that says ready has a dead, unreaped child
  *   victims namespace UID ADJ MB    init of a PID namespace
  *   victims busy UID ADJ MB         busy loop anywhere
- *   victims exits UID ADJ MB        processes exit on one CPU and preempt each other while they do
+ *   victims exits UID ADJ MB [KILLS]
+ *                                   processes exit on one CPU and preempt each other while they do,
+ *                                   all by a SIGKILL of their own ("killed"), until those who
+ *                                   come first have been KILLS
  *   victims connect UID ADJ MB NAME HEX
  *                                   connects to an abstract socket, sends HEX, says how many bytes
  *                                   it "heard" until it was hung up on
@@ -422,20 +425,28 @@ static void squat(const char *name, const char *hex)
 	}
 }
 
-static void fork_and_exit(void)
+/* A child that ends at once: by itself, or by a SIGKILL of its own, which is said. */
+static void fork_and_end(bool killed)
 {
 	int pid = fork();
 
 	if (pid < 0)
 		die("fork");
+	if (!pid && killed)
+		raise(SIGKILL);
 	if (!pid)
 		_exit(0);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	if (killed)
+		say("killed", pid);
 }
 
-/* One that never pauses, and one that comes before it and wakes at ever other moments. */
-static void exits(void)
+/*
+ * One that never pauses, and one that comes before it and wakes at ever other moments. Where
+ * `kills` says how many of that one's children are to, all kill themselves.
+ */
+static void exits(int kills)
 {
 	struct sched_param first = {.sched_priority = 1};
 	struct timespec pause_for = {0};
@@ -452,16 +463,18 @@ static void exits(void)
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
-			fork_and_exit();
+			fork_and_end(kills);
 	}
 	if (sched_setscheduler(0, SCHED_FIFO, &first))
 		die("sched_setscheduler");
 	say("ready", getpid());
-	for (;;) {
+	for (int i = 0; !kills || i < kills; i++) {
 		pause_for.tv_nsec = (pause_for.tv_nsec + 37 * 1009) % 1000000;
 		nanosleep(&pause_for, NULL);
-		fork_and_exit();
+		fork_and_end(kills);
 	}
+	say("done", getpid());
+	_exit(0);
 }
 
 static void kills(const char *fifo)
@@ -514,7 +527,7 @@ int main(int count, char **words)
 	if (!strcmp(mode, "stuck"))
 		end = stuck();
 	if (!strcmp(mode, "exits"))
-		exits(); /* before it loses the right to come first */
+		exits(count > 5 ? atoi(words[5]) : 0); /* before it loses the right to come first */
 	become(words[2]);
 	if (!strcmp(mode, "connect") && count > 6)
 		connect_to(words[5], words[6]);
