@@ -53,6 +53,24 @@ static __always_inline void answer(struct lmk_call *call)
 			lmk_budget_left(policy, &state.history, run.event.sample.time_ns);
 }
 
+/* Of a run that has not got the claim yet. */
+static __always_inline void begin_answer(struct lmk_call *call)
+{
+	call->result = 0;
+	call->kill_id = 0;
+	call->victim_pid = 0;
+	call->interval_ms = CLAIMED_INTERVAL_MS;
+	call->under_pressure = state.under_pressure;
+}
+
+/* Who would be next, and for how many each rule counts: of the last walk. */
+static __always_inline void answer_candidates(struct lmk_call *call)
+{
+	call->n_candidates = run.event.n_candidates;
+	__builtin_memcpy(call->rule_processes, run.rule_processes, sizeof(call->rule_processes));
+	__builtin_memcpy(call->candidates, run.event.candidates, sizeof(call->candidates));
+}
+
 /* Finds what is to be read; 0 or -errno. */
 static __always_inline int find_kernel(const struct lmk_policy *policy)
 {

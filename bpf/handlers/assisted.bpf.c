@@ -21,8 +21,6 @@
 #include "stages.bpf.h"
 #include "wake.bpf.h"
 
-#define CLAIMED_INTERVAL_MS 1
-
 static __always_inline int init(struct lmk_call *call)
 {
 	const struct lmk_policy *policy = current_policy();
@@ -63,12 +61,8 @@ static __always_inline int reply(struct lmk_call *call, int outcome, __u64 token
 		call->n_sharers = run.sharers;
 		__builtin_memcpy(call->sharer_pid, run.sharer_tid, sizeof(call->sharer_pid));
 	}
-	if (outcome == LMK_OUT_CALM && stages.op == LMK_OP_STATUS) {
-		call->n_candidates = run.event.n_candidates;
-		__builtin_memcpy(call->rule_processes, run.rule_processes,
-				 sizeof(call->rule_processes));
-		__builtin_memcpy(call->candidates, run.event.candidates, sizeof(call->candidates));
-	}
+	if (outcome == LMK_OUT_CALM && stages.op == LMK_OP_STATUS)
+		answer_candidates(call);
 	if (outcome == LMK_OUT_CALM && stages.op == LMK_OP_SELF_TEST)
 		call->n_candidates = run.kept;
 	if (is_kept_waiting(outcome))
@@ -95,11 +89,7 @@ static __always_inline int run_now(struct lmk_call *call)
 
 	take_swap(call);
 	take_psi(call);
-	call->result = 0;
-	call->kill_id = 0;
-	call->victim_pid = 0;
-	call->interval_ms = CLAIMED_INTERVAL_MS;
-	call->under_pressure = state.under_pressure;
+	begin_answer(call);
 	token = take_claim();
 	if (!token)
 		return claimed(call);

@@ -57,11 +57,7 @@ static __always_inline int run_now(struct lmk_call *call)
 	__u64 token;
 
 	take_swap(call);
-	call->result = 0;
-	call->kill_id = 0;
-	call->victim_pid = 0;
-	call->interval_ms = CLAIMED_INTERVAL_MS;
-	call->under_pressure = state.under_pressure;
+	begin_answer(call);
 	bpf_preempt_disable();
 	token = take_claim();
 	if (token) {
@@ -103,11 +99,7 @@ static __always_inline int status(struct lmk_call *call)
 			 */
 			find_candidates(run.event.verdict.reason ? run.event.verdict.floor : 0);
 			fill_candidates(0);
-			call->n_candidates = run.event.n_candidates;
-			__builtin_memcpy(call->rule_processes, run.rule_processes,
-					 sizeof(call->rule_processes));
-			__builtin_memcpy(call->candidates, run.event.candidates,
-					 sizeof(call->candidates));
+			answer_candidates(call);
 		}
 		answer(call);
 		drop_claim(token);

@@ -73,15 +73,7 @@ __noinline int find_and_kill(__u32 carrier)
 	state.barren_ns = 0;
 	if (choose(run.event.verdict.floor) > 0)
 		outcome = kill_best(carrier);
-	if (outcome == LMK_OUT_NO_VICTIM) {
-		state.barren_ns = state.last_sample_ns;
-		state.barren_floor = run.event.verdict.floor;
-	}
-	/* Nobody to kill is no delay of ours: the clock starts again when there is somebody. */
-	if (outcome != LMK_OUT_BUSY && outcome != LMK_OUT_CLAIMED) {
-		state.seen_ns = 0;
-		state.gated_ns = 0;
-	}
+	note_choice(outcome);
 	return outcome;
 }
 
@@ -106,28 +98,13 @@ __noinline int decide(__u32 carrier)
 	return outcome;
 }
 
-/*
- * What somebody outside asks for, as Android's vendor hooks do: `reason` 1000.., no limit is
- * looked at. Gate and never-kill rules hold as ever.
- */
+/* take_request(), and the kill. */
 __noinline int decide_for(__u32 reason, __s32 floor)
 {
-	const struct lmk_policy *policy = current_policy();
-	int outcome;
+	int outcome = take_request(reason, floor);
 
-	if (!policy || !state.running || sense_and_judge(true))
-		return LMK_OUT_ERROR;
-	if (state.gate_state == LMK_GATE_WAIT || state.gate_state == LMK_GATE_RETRY)
-		return LMK_OUT_PENDING;
-	run.event.verdict.reason = reason;
-	run.event.verdict.floor = floor;
-	if (floor < 0 && !policy->allow_negative_floor)
-		run.event.verdict.floor = 0;
-	if (!lmk_budget_has(policy, &state.history, run.event.sample.time_ns))
-		return LMK_OUT_BUDGET;
-	state.seen_ns = run.event.sample.time_ns;
-	state.gated_ns = 0;
-	run.look = LMK_LOOK_POLL;
+	if (outcome != LMK_OUT_CALM)
+		return outcome;
 	outcome = find_and_kill(LMK_CARRIER_SYSCALL);
 	conclude(outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN);
 	return outcome;

@@ -15,6 +15,11 @@ static __always_inline struct lmk_pending *kill_of(__u64 id)
 	return &kills[id & (KILLS - 1)];
 }
 
+static __always_inline struct kill_note *note_of(__u64 id)
+{
+	return &kill_notes[id & (KILLS - 1)];
+}
+
 /*
  * Reserves, fills and sends what follows on a kill. May be called without the claim. Without
  * a sample the event is about its time alone.
@@ -60,7 +65,7 @@ __noinline int emit_end(__u64 id, __u32 type, __u64 left_kb)
 
 static __always_inline bool first_to_tell(__u64 id, __u32 what)
 {
-	return !(__sync_fetch_and_or(&kill_notes[id & (KILLS - 1)].told, what) & what);
+	return !(__sync_fetch_and_or(&note_of(id)->told, what) & what);
 }
 
 /*
@@ -69,16 +74,14 @@ static __always_inline bool first_to_tell(__u64 id, __u32 what)
  */
 static __always_inline void tell_exited(__u64 id)
 {
-	if (!*(volatile __u32 *)&kill_notes[id & (KILLS - 1)].proposed &&
-	    first_to_tell(id, TOLD_EXITED))
+	if (!*(volatile __u32 *)&note_of(id)->proposed && first_to_tell(id, TOLD_EXITED))
 		emit_follow_up(id, LMK_EVENT_EXITED, 0, false);
 }
 
 static __always_inline void tell_memory_back(__u64 id)
 {
-	if (!*(volatile __u32 *)&kill_notes[id & (KILLS - 1)].proposed &&
-	    first_to_tell(id, TOLD_MEMORY_BACK))
-		emit_end(id, LMK_EVENT_MEMORY_BACK, kill_notes[id & (KILLS - 1)].left_kb);
+	if (!*(volatile __u32 *)&note_of(id)->proposed && first_to_tell(id, TOLD_MEMORY_BACK))
+		emit_end(id, LMK_EVENT_MEMORY_BACK, note_of(id)->left_kb);
 }
 
 /* Atomic: the first who says so wins. */
@@ -106,8 +109,7 @@ __noinline int victim_state(__u64 id)
 		found = task_read(leader, exit_state) && task_read(leader, signal, nr_threads) <= 1
 				? LMK_VICTIM_ENDED
 				: LMK_VICTIM_EXITING;
-	else if (task_read(leader, flags) & PF_EXITING &&
-		 kill_notes[id & (KILLS - 1)].tid == kill->pid)
+	else if (task_read(leader, flags) & PF_EXITING && note_of(id)->tid == kill->pid)
 		found = LMK_VICTIM_EXITING;
 	task_drop(leader);
 	return found;
@@ -126,24 +128,19 @@ __noinline int gate_now(__u64 now)
 
 	if (!id || !policy)
 		return LMK_GATE_OPEN;
-	dry = kill_notes[id & (KILLS - 1)].dry_run;
+	dry = note_of(id)->dry_run;
 	at = (__u32)victim_state(id);
-	if (dry) {
-		gate = at == VICTIM_GONE
-			       ? LMK_GATE_OPEN
-			       : lmk_shadow_gate_of(policy, kill, now, at, state.pressed_ns);
-	} else {
-		if (at == VICTIM_GONE) {
-			if (memory_is_back(kill, now))
-				tell_memory_back(id);
-			gate = LMK_GATE_OPEN;
-		} else {
-			gate = lmk_gate_of(policy, kill, now, at);
-		}
-	}
+	if (at == VICTIM_GONE)
+		gate = LMK_GATE_OPEN;
+	else if (dry)
+		gate = lmk_shadow_gate_of(policy, kill, now, at, state.pressed_ns);
+	else
+		gate = lmk_gate_of(policy, kill, now, at);
+	if (at == VICTIM_GONE && !dry && memory_is_back(kill, now))
+		tell_memory_back(id);
 	if (gate == LMK_GATE_TIMEOUT && !dry) {
 		/* Proposed and never signalled: it has not withstood anything. */
-		kill_notes[id & (KILLS - 1)].given_up = !kill_notes[id & (KILLS - 1)].proposed;
+		note_of(id)->given_up = !note_of(id)->proposed;
 		count_outcome(LMK_OUT_TIMEOUT);
 	}
 	if (gate == LMK_GATE_TIMEOUT || gate == LMK_GATE_OPEN)
@@ -182,13 +179,14 @@ static __always_inline void note_kill(__u64 id, const struct lmk_process *victim
 				      __u32 dry_run, __u32 proposed)
 {
 	struct lmk_pending *kill = kill_of(id);
+	struct kill_note *note = note_of(id);
 
-	kill_notes[id & (KILLS - 1)].tid = victim->tid;
-	kill_notes[id & (KILLS - 1)].dry_run = dry_run;
-	kill_notes[id & (KILLS - 1)].given_up = 0;
-	kill_notes[id & (KILLS - 1)].proposed = proposed;
-	kill_notes[id & (KILLS - 1)].told = 0;
-	kill_notes[id & (KILLS - 1)].left_kb = 0;
+	note->tid = victim->tid;
+	note->dry_run = dry_run;
+	note->given_up = 0;
+	note->proposed = proposed;
+	note->told = 0;
+	note->left_kb = 0;
 	kill->kill_id = id;
 	kill->start_ns = victim->start_ns;
 	kill->mm = dry_run ? 0 : victim->mm;
@@ -200,6 +198,40 @@ static __always_inline void note_kill(__u64 id, const struct lmk_process *victim
 	kill->pid = victim->pid;
 	kill->attempts = 1;
 	kill->released = 0;
+}
+
+/*
+ * Closes the gate for a kill of run.event.victim, which gets the next id: it is in kill_of() before
+ * anything can happen to it. False: somebody else has closed it. `proposed`: user space signals.
+ */
+static __always_inline bool close_gate(__u32 dry_run, __u32 proposed)
+{
+	__u64 id = state.last_kill_id + 1, now = bpf_ktime_get_boot_ns();
+
+	note_kill(id, &run.event.victim, now, dry_run, proposed);
+	if (__sync_val_compare_and_swap(&state.gate, 0, id))
+		return false;
+	state.last_kill_id = id;
+	run.event.kill_id = id;
+	run.event.decided_ns = now;
+	run.event.dry_run = dry_run;
+	run.event.sharers = run.sharers;
+	run.event.signalled_ns = 0;
+	run.event.kill_result = 0;
+	if (dry_run)
+		state.pressed_ns = now;
+	return true;
+}
+
+/* Nobody was hit: the kill call said `result`. enum lmk_outcome. */
+static __always_inline __u32 reopen_gate(__u64 id, int result)
+{
+	kill_of(id)->pid = 0;
+	note_of(id)->proposed = 0;
+	__sync_val_compare_and_swap(&state.gate, id, 0);
+	if (result == -EBUSY)
+		return LMK_OUT_BUSY;
+	return result == -ESTALE || result == -ESRCH ? LMK_OUT_STALE : LMK_OUT_REFUSED;
 }
 
 #endif

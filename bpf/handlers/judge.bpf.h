@@ -12,6 +12,8 @@
 #include "reclaimers.bpf.h"
 
 #define CLAIM_BREAK_NS (1000 * LMK_MS)
+/* The claim is held, perhaps by the task that a softirq interrupted: look again soon. */
+#define CLAIMED_INTERVAL_MS 1
 /* Pressure has ended when nothing was amiss for this long. */
 #define PRESSURE_LEFT_NS (1000 * LMK_MS)
 /* An evaluation that was handed over and not made by then is begun anew. */
@@ -41,8 +43,8 @@ static __always_inline void drop_claim(__u64 token)
 static __always_inline void note_pressure(const struct lmk_policy *policy,
 					  const struct lmk_sample *sample, __u32 reason, __u32 gate)
 {
-	bool dying = gate == LMK_GATE_RETRY ||
-		     (gate == LMK_GATE_WAIT && !kill_notes[state.gate & (KILLS - 1)].dry_run);
+	bool dying =
+		gate == LMK_GATE_RETRY || (gate == LMK_GATE_WAIT && !note_of(state.gate)->dry_run);
 	__u32 under = dying || lmk_is_pressed(policy, sample, &state.history, reason);
 	struct lmk_pressure_event event = {};
 
@@ -255,6 +257,45 @@ static __always_inline bool is_barren(void)
 {
 	return state.barren_ns && run.event.verdict.floor >= state.barren_floor &&
 	       state.last_sample_ns - state.barren_ns < BARREN_REST_NS;
+}
+
+/* What the choice came to: where nobody may die, and when the clock of a verdict starts anew. */
+static __always_inline void note_choice(int outcome)
+{
+	if (outcome == LMK_OUT_NO_VICTIM) {
+		state.barren_ns = state.last_sample_ns;
+		state.barren_floor = run.event.verdict.floor;
+	}
+	/* Nobody to kill is no delay of ours: the clock starts again when there is somebody. */
+	if (outcome != LMK_OUT_BUSY && outcome != LMK_OUT_CLAIMED) {
+		state.seen_ns = 0;
+		state.gated_ns = 0;
+	}
+}
+
+/*
+ * What somebody outside asks for, as Android's vendor hooks do: `reason` 1000.., no limit is looked
+ * at. Gate, budget and never-kill rules hold as ever. LMK_OUT_CALM: nothing is in its way; else
+ * enum lmk_outcome.
+ */
+static __always_inline int take_request(__u32 reason, __s32 floor)
+{
+	const struct lmk_policy *policy = current_policy();
+
+	if (!policy || !state.running || sense_and_judge(true))
+		return LMK_OUT_ERROR;
+	if (state.gate_state == LMK_GATE_WAIT || state.gate_state == LMK_GATE_RETRY)
+		return LMK_OUT_PENDING;
+	run.event.verdict.reason = reason;
+	run.event.verdict.floor = floor;
+	if (floor < 0 && !policy->allow_negative_floor)
+		run.event.verdict.floor = 0;
+	if (!lmk_budget_has(policy, &state.history, run.event.sample.time_ns))
+		return LMK_OUT_BUDGET;
+	state.seen_ns = run.event.sample.time_ns;
+	state.gated_ns = 0;
+	run.look = LMK_LOOK_POLL;
+	return LMK_OUT_CALM;
 }
 
 /* The best after the victim (from `first` on), into the event. */

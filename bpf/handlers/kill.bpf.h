@@ -59,35 +59,22 @@ __noinline int signal_sharers(__u64 mm)
 __noinline int strike(__u32 dry_run)
 {
 	struct lmk_process *victim = &run.event.victim;
-	__u64 id = state.last_kill_id + 1, now = bpf_ktime_get_boot_ns();
-	struct lmk_pending *kill = kill_of(id);
+	struct lmk_pending *kill;
+	__u64 id, now;
 	int result;
 
-	note_kill(id, victim, now, dry_run, 0);
-	if (__sync_val_compare_and_swap(&state.gate, 0, id))
+	if (!close_gate(dry_run, 0))
 		return LMK_OUT_CLAIMED;
-	state.last_kill_id = id;
-	run.event.kill_id = id;
-	run.event.decided_ns = now;
-	run.event.dry_run = dry_run;
-	run.event.sharers = run.sharers;
-	run.event.signalled_ns = 0;
-	run.event.kill_result = 0;
-	if (dry_run) {
-		state.pressed_ns = now;
+	if (dry_run)
 		return LMK_OUT_DRY_RUN;
-	}
+	id = run.event.kill_id;
 	result = send_signal(victim->tid, victim->pid, victim->start_ns, SIGKILL);
 	now = bpf_ktime_get_boot_ns();
 	run.event.kill_result = result;
-	if (result) {
-		kill->pid = 0;
-		__sync_val_compare_and_swap(&state.gate, id, 0);
-		if (result == -EBUSY)
-			return LMK_OUT_BUSY;
-		return result == -ESTALE || result == -ESRCH ? LMK_OUT_STALE : LMK_OUT_REFUSED;
-	}
+	if (result)
+		return (int)reopen_gate(id, result);
 	run.event.signalled_ns = now;
+	kill = kill_of(id);
 	kill->signalled_ns = now;
 	kill->last_signal_ns = now;
 	if (run.sharers)

@@ -20,9 +20,6 @@ struct {
 	__type(value, struct level_timer);
 } level_timers SEC(".maps");
 
-/* The claim is held, perhaps by the task this softirq interrupted: look again soon. */
-#define CLAIMED_INTERVAL_MS 1
-
 /* Whether the verdict calls for a carrier; an evaluation that does not ends here. */
 __noinline int look(void)
 {

@@ -162,7 +162,7 @@ struct {
 #define KILLS 8
 struct lmk_pending kills[KILLS];
 /* Kept beside: what lmk_pending, shared with the host, does not need. */
-struct {
+struct kill_note {
 	__s32 tid; /* that was signalled */
 	__u32 dry_run;
 	__u32 given_up; /* its timeout passed */

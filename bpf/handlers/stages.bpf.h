@@ -139,46 +139,28 @@ __noinline int walk_here(void)
 /* An evaluation is over: what it came to is remembered. */
 __noinline int finish(int outcome)
 {
-	if (outcome == LMK_OUT_NO_VICTIM) {
-		state.barren_ns = state.last_sample_ns;
-		state.barren_floor = run.event.verdict.floor;
-	}
-	/* Nobody to kill is no delay of ours: the clock starts again when there is somebody. */
-	if (outcome != LMK_OUT_CLAIMED) {
-		state.seen_ns = 0;
-		state.gated_ns = 0;
-	}
+	note_choice(outcome);
 	conclude(outcome == LMK_OUT_KILLED || outcome == LMK_OUT_DRY_RUN);
 	return outcome;
 }
 
-/* Closes the gate for run.event.victim. LMK_OUT_PROPOSED, LMK_OUT_DRY_RUN or LMK_OUT_CLAIMED. */
-__noinline int close_gate(void)
+/* Has user space signal run.event.victim. LMK_OUT_PROPOSED, LMK_OUT_DRY_RUN or LMK_OUT_CLAIMED. */
+__noinline int propose_victim(void)
 {
 	const struct lmk_policy *policy = current_policy();
-	__u64 id = state.last_kill_id + 1, now = bpf_ktime_get_boot_ns();
 	__u32 dry_run;
 
 	if (!policy)
 		return LMK_OUT_ERROR;
 	dry_run = policy->dry_run;
-	note_kill(id, &run.event.victim, now, dry_run, !dry_run);
-	if (__sync_val_compare_and_swap(&state.gate, 0, id))
+	if (!close_gate(dry_run, !dry_run))
 		return LMK_OUT_CLAIMED;
-	state.last_kill_id = id;
-	run.event.kill_id = id;
-	run.event.decided_ns = now;
-	run.event.dry_run = dry_run;
-	run.event.sharers = run.sharers;
-	run.event.signalled_ns = 0;
-	run.event.kill_result = 0;
 	fill_candidates(stages.candidate + 1);
 	finish_report(LMK_CARRIER_SYSCALL);
 	bpf_probe_read_kernel(&proposal, sizeof(proposal), &run.event);
 	stages.look = run.look;
 	if (!dry_run)
 		return LMK_OUT_PROPOSED;
-	state.pressed_ns = now;
 	count_verdict(proposal.verdict.reason);
 	emit(&proposal, LMK_EVENT_KILL, sizeof(proposal));
 	return LMK_OUT_DRY_RUN;
@@ -216,7 +198,7 @@ __noinline int propose(void)
 			pass_over(LMK_OUT_STALE);
 			continue;
 		}
-		return close_gate();
+		return propose_victim();
 	}
 	return LMK_OUT_NO_VICTIM;
 }
@@ -311,25 +293,12 @@ __noinline int evaluate(void)
 	return outcome;
 }
 
-/* What somebody outside asks for: see decide_for() of decision.bpf.h. */
+/* take_request(), and the search. */
 __noinline int evaluate_for(__u32 reason, __s32 floor)
 {
-	const struct lmk_policy *policy = current_policy();
+	int outcome = take_request(reason, floor);
 
-	if (!policy || !state.running || sense_and_judge(true))
-		return LMK_OUT_ERROR;
-	if (state.gate_state == LMK_GATE_WAIT || state.gate_state == LMK_GATE_RETRY)
-		return LMK_OUT_PENDING;
-	run.event.verdict.reason = reason;
-	run.event.verdict.floor = floor;
-	if (floor < 0 && !policy->allow_negative_floor)
-		run.event.verdict.floor = 0;
-	if (!lmk_budget_has(policy, &state.history, run.event.sample.time_ns))
-		return LMK_OUT_BUDGET;
-	state.seen_ns = run.event.sample.time_ns;
-	state.gated_ns = 0;
-	run.look = LMK_LOOK_POLL;
-	return find_victim();
+	return outcome == LMK_OUT_CALM ? find_victim() : outcome;
 }
 
 /* A process that shares the victim's memory; one that meanwhile left it (exec) is let be. */
@@ -354,7 +323,7 @@ __noinline int confirm(__s32 pid)
 
 	if (pid != kill->pid)
 		return confirm_sharer(pid);
-	if (kill_notes[state.gate & (KILLS - 1)].proposed && run.event.kill_id == state.gate)
+	if (note_of(state.gate)->proposed && run.event.kill_id == state.gate)
 		return check_again(run.event.verdict.floor);
 	leader = task_hold(pid);
 	if (!leader)
@@ -373,20 +342,11 @@ static __always_inline void note_signalled(__u64 id, __u64 when)
 		count_verdict(proposal.verdict.reason);
 		emit(&proposal, LMK_EVENT_KILL, sizeof(proposal));
 	}
-	__sync_lock_test_and_set(&kill_notes[id & (KILLS - 1)].proposed, 0);
+	__sync_lock_test_and_set(&note_of(id)->proposed, 0);
 	if (*(volatile __u64 *)&kill->exited_ns)
 		tell_exited(id);
 	if (*(volatile __u64 *)&kill->memory_back_ns)
 		tell_memory_back(id);
-}
-
-/* Who was not hit. The gate opens again; enum lmk_outcome to count. */
-static __always_inline __u32 note_missed(__u64 id, int result)
-{
-	kill_of(id)->pid = 0;
-	kill_notes[id & (KILLS - 1)].proposed = 0;
-	__sync_val_compare_and_swap(&state.gate, id, 0);
-	return result == -ESTALE || result == -ESRCH ? LMK_OUT_STALE : LMK_OUT_REFUSED;
 }
 
 /* The caller has signalled the victim of `id`, or could not. Under the claim. enum lmk_outcome. */
@@ -399,7 +359,7 @@ __noinline int settle(__u64 id, int result, __u64 when)
 		return LMK_OUT_STALE;
 	if (!when || when > now)
 		when = now;
-	if (!kill_notes[id & (KILLS - 1)].proposed) {
+	if (!note_of(id)->proposed) {
 		kill->last_signal_ns = when;
 		if (result)
 			return LMK_OUT_REFUSED;
@@ -408,7 +368,7 @@ __noinline int settle(__u64 id, int result, __u64 when)
 		return LMK_OUT_RETRIED;
 	}
 	if (result) {
-		pass_over(note_missed(id, result));
+		pass_over(reopen_gate(id, result));
 		return propose_and_finish();
 	}
 	note_signalled(id, when);
