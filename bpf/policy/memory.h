@@ -6,7 +6,7 @@
 #ifndef LMK_POLICY_MEMORY_H
 #define LMK_POLICY_MEMORY_H
 
-#include "lmk/abi.h"
+#include "lmk/model.h"
 
 #define LMK_INLINE static inline __attribute__((always_inline, unused))
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lmk.policy.core import Decider, Known, Look, Sample
+from lmk.policy.core import Decider
+from lmk.policy.model import Known, Look, Sample
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Evaluate, Policy
 from lmk.proto.record_pb2 import Reason

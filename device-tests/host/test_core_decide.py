@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lmk.policy import core
-from lmk.policy.core import Decider, Known, Look, Sample, SignalBit, Verdict
+from lmk.policy.core import Decider
+from lmk.policy.model import Known, Level, Look, Sample, SignalBit, Verdict
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Policy, Watermark
 from lmk.proto.record_pb2 import Reason
@@ -469,6 +469,6 @@ def test_levels_come_from_the_end_that_lmkd_counts_from(policy: Policy) -> None:
         for free_kb in (5_000, 4_999, 4_000, 3_999, 3_000, 2_999)
     ]
     assert levels == [
-        core.Level.NONE, core.Level.HIGH, core.Level.HIGH,
-        core.Level.LOW, core.Level.LOW, core.Level.MIN,
+        Level.NONE, Level.HIGH, Level.HIGH,
+        Level.LOW, Level.LOW, Level.MIN,
     ]  # fmt: skip

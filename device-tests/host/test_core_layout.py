@@ -14,7 +14,7 @@ import pytest
 from lmk.build.compiler import host_compiler
 from lmk.build.sources import source_root
 from lmk.policy import layout, preset
-from lmk.policy.core import (
+from lmk.policy.model import (
     Gate,
     Known,
     Level,
@@ -89,7 +89,8 @@ def test_a_member_that_lay_elsewhere_would_be_seen(tmp_path: Path) -> None:
 def test_no_member_of_c_is_missing_here(name: str) -> None:
     root = source_root() / "bpf"
     text = "".join(
-        (root / "include" / header).read_text() for header in ("lmk/abi.h", "lmk/policy_view.h")
+        (root / "include" / header).read_text()
+        for header in ("lmk/model.h", "lmk/abi.h", "lmk/policy_view.h")
     )
     text += "".join((root / header).read_text() for header in HEADERS[1:])
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)

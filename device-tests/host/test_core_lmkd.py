@@ -10,7 +10,8 @@ import pytest
 from lmkd_reference import Limits, Lmkd, Outcome, Reading, read_samples
 
 from lmk.policy import core
-from lmk.policy.core import Decider, Known, Look, Sample
+from lmk.policy.core import Decider
+from lmk.policy.model import Known, Look, Process, Sample
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Policy
 from lmk.proto.record_pb2 import Reason
@@ -297,8 +298,8 @@ def test_an_early_out_leaves_the_file_cache_watched() -> None:
 
 def test_choice_within_a_class_goes_by_age_down_to_201_and_by_size_from_there() -> None:
     policy = preset("lmkd-highperf")
-    old_small = core.Process(pid=10, adj=900, anon_kb=10, adj_since_ns=1)
-    new_large = core.Process(pid=11, adj=900, anon_kb=99, adj_since_ns=2)
+    old_small = Process(pid=10, adj=900, anon_kb=10, adj_since_ns=1)
+    new_large = Process(pid=11, adj=900, anon_kb=99, adj_since_ns=2)
     assert core.choose(policy, [new_large, old_small], 0)[0] is old_small
     near = [replace(old_small, adj=201), replace(new_large, adj=201)]
     assert core.choose(policy, near, 0)[0] == near[0]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lmk.policy.core import Decider, Known, Level, Sample, SignalBit, Verdict
+from lmk.policy.core import Decider
+from lmk.policy.model import Known, Level, Sample, SignalBit, Verdict
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Policy
 

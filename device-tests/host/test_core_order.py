@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.policy import core
-from lmk.policy.core import Process, ProcessFlag, Refusal
+from lmk.policy.model import Process, ProcessFlag, Refusal
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Order, Policy
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.policy import core
-from lmk.policy.core import Decider, Gate, Known, Pending, PsiDelta, Sample, Victim, Window
+from lmk.policy.core import Decider, Window
+from lmk.policy.model import Gate, Known, Pending, PsiDelta, Sample, Victim
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Policy
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmk.policy import core, preset
-from lmk.policy.core import Process, Refusal
+from lmk.policy.model import Process, Refusal
 from lmk.proto.policy_pb2 import AppRule, Order, Policy
 
 PLAIN = Process(pid=70, adj=900, anon_kb=10_000, start_ns=1)

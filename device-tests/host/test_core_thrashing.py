@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from lmk.policy.core import Decider, Look, Sample, Verdict
+from lmk.policy.core import Decider
+from lmk.policy.model import Look, Sample, Verdict
 from lmk.policy.text import preset
 from lmk.proto.policy_pb2 import Policy
 from lmk.proto.record_pb2 import Reason

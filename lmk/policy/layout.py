@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The structs of ``bpf/include/lmk/abi.h`` and ``bpf/policy/`` as ctypes sees them.
+"""The structs of ``bpf/include/lmk/model.h`` and ``bpf/policy/`` as ctypes sees them.
 
 A test compiles ``offsetof`` of every member and compares. The view of a policy is not
 listed here: it is made from the protobuf descriptor by the rule of ``tools/generate``.

@@ -3,7 +3,7 @@
 #ifndef LMK_POLICY_FROM_PB_H
 #define LMK_POLICY_FROM_PB_H
 
-#include "lmk/abi.h"
+#include "lmk/model.h"
 #include "lmk/v1/policy.pb.h"
 
 static inline void lmk_rule_from_pb(const lmk_v1_AppRule *pb, struct lmk_app_rule *view)
