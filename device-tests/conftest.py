@@ -147,7 +147,7 @@ def guest_without_swap(pytestconfig: pytest.Config) -> Iterator[Guest]:
 @pytest.fixture(scope="session")
 def kill_path(device_serial: str) -> str:
     """The kill path of the device under test, as it is probed."""
-    from lmk.session import probe
+    from lmk.attachment import probe
 
     with connected(device_serial) as device:
         return probe(device).kill_path

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmk.attachment import attach, connect_session, detach, probe
     from lmk.build import Bundle
     from lmk.device.interface import Device
     from lmk.device.resolve import connect
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     )
     from lmk.proto.record_pb2 import KillReport, Record
     from lmk.report import kill_reports
-    from lmk.session import Session, attach, connect_session, detach, probe
+    from lmk.session import Session
 
 __all__ = [
     "Bundle",
@@ -69,12 +70,12 @@ _HOMES = {
     "TransientError": "lmk.errors",
     "UnsupportedError": "lmk.errors",
     "UsageError": "lmk.errors",
-    "attach": "lmk.session",
+    "attach": "lmk.attachment",
     "connect": "lmk.device.resolve",
-    "connect_session": "lmk.session",
-    "detach": "lmk.session",
+    "connect_session": "lmk.attachment",
+    "detach": "lmk.attachment",
     "kill_reports": "lmk.report",
-    "probe": "lmk.session",
+    "probe": "lmk.attachment",
 }
 
 

@@ -255,6 +255,18 @@ def undo_start(root: Root, facts: Facts) -> None:
         root.run(f"{directory}/lmk-agent stop --dir {directory}", timeout=_STOP_TIMEOUT)
 
 
+def give_back(root: Root) -> bool:
+    """Give the device back, whatever state it is in; False: there was nothing of lmk.
+
+    :raises lmk.errors.TransientError: the link broke, or the device did not finish.
+    """
+    facts = gather(root)
+    if facts.session is None and not facts.pinned:
+        return False
+    stop_agent(root, facts)
+    return True
+
+
 def stop_agent(root: Root, facts: Facts) -> None:
     """End agent and guardian, unpin the handlers, remove the session file.
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 
+from lmk.attachment import attach, detach
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.device.root import Root, find_root
@@ -19,7 +20,7 @@ from lmk.install import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import Lifecycle, Lost, Record
 from lmk.report import Position
-from lmk.session import Session, attach, detach
+from lmk.session import Session
 
 _PINS = "/sys/fs/bpf/lmk"
 _DEADLINE_S = 60.0

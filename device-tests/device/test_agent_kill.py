@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 from loaded import ASIDE_KB
 
+from lmk.attachment import attach, detach
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.device.root import Root, find_root
@@ -19,7 +20,7 @@ from lmk.install import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import KillPath, KillReport, Lifecycle, Signal
 from lmk.report import Position
-from lmk.session import Session, attach, detach
+from lmk.session import Session
 from lmk.workload.eater import Eater
 
 #: Victims of these tests have uids of their own; on any device nobody else may die.

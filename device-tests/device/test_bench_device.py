@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from lmk.attachment import detach
 from lmk.bench.agent import bench_agent
 from lmk.bench.attach import bench_attach
 from lmk.bench.figures import Entry
@@ -25,7 +26,6 @@ from lmk.bench.killers.summary import summarise
 from lmk.build import Bundle, build
 from lmk.device.interface import Device
 from lmk.policy import preset
-from lmk.session import detach
 from lmk.workload.vitals import read_vitals
 
 

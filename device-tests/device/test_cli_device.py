@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 
 from lmk import build
+from lmk.attachment import connect_session, gather_as_root
 from lmk.build import Bundle
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.proto.record_pb2 import Stream
 from lmk.report import kill_reports
-from lmk.session import connect_session, gather_as_root
 from lmk.workload import Eater
 
 POLICY = 'name: "ours" only_uids { first: 19000 last: 19009 }\n'

@@ -8,8 +8,8 @@ import json
 import pytest
 from installed import install_wheel
 
+from lmk.attachment import detach
 from lmk.device.interface import Device
-from lmk.session import detach
 
 
 def test_an_installed_wheel_builds_and_attaches(

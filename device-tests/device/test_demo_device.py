@@ -15,6 +15,7 @@ from rich.console import Console
 
 import lmk
 from lmk import virtual
+from lmk.attachment import detach
 from lmk.build import Bundle, build
 from lmk.demo.guard import refuse_if_unsafe
 from lmk.demo.run import perform
@@ -22,7 +23,6 @@ from lmk.demo.summary import show
 from lmk.device.interface import Device
 from lmk.errors import UsageError
 from lmk.policy import preset
-from lmk.session import detach
 from lmk.workload import Eater, Population, Row
 from lmk.workload.android import FIRST_UID, LAST_UID
 from lmk.workload.vitals import uids_in_use

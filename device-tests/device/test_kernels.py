@@ -13,11 +13,11 @@ from conftest import KERNEL_ARGUMENTS
 
 import lmk
 from lmk import virtual
+from lmk.attachment import probe
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.policy import parse
 from lmk.proto.record_pb2 import Carrier, Hello, KillPath, KillReport
-from lmk.session import probe
 from lmk.workload import Eater
 
 pytestmark = [pytest.mark.virtual_only, pytest.mark.timeout(900)]

@@ -11,12 +11,13 @@ from datetime import timedelta
 import pytest
 from test_cli_device import Command
 
+from lmk.attachment import attach
 from lmk.device.interface import Device
 from lmk.errors import ProtocolError, UsageError
 from lmk.policy import Policy, check_policy, load, parse
 from lmk.policy.fields import flat
 from lmk.proto.record_pb2 import KillReport
-from lmk.session import Session, attach
+from lmk.session import Session
 from lmk.workload.eater import Eater
 
 _FIRST_UID = 19_950

@@ -14,6 +14,7 @@ from datetime import timedelta
 import pytest
 from test_cli_device import Command
 
+from lmk.attachment import attach, detach
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.device.root import Root, find_root
@@ -23,7 +24,7 @@ from lmk.policy import Policy, load
 from lmk.proto.control_pb2 import Status
 from lmk.proto.policy_pb2 import AppRule
 from lmk.proto.record_pb2 import KillReport
-from lmk.session import Session, attach, detach
+from lmk.session import Session
 from lmk.workload.eater import Eater
 
 #: Uids of these tests' apps; nobody else may die. The same app ids, of another user, below.

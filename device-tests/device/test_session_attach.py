@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import lmk
-from lmk import build, install, session
+from lmk import attachment, build, install
 from lmk.build import Bundle
 from lmk.build.bundle import pack
 from lmk.build.sources import source_root
@@ -20,7 +20,7 @@ from lmk.device.interface import Device
 from lmk.errors import ProtocolError, TransientError, UnsupportedError, UsageError
 from lmk.policy import parse
 from lmk.proto.record_pb2 import KillPath, Lifecycle
-from lmk.report import SessionOverError
+from lmk.report import SessionOverError, parse_position
 
 #: Nobody on any device: these tests are about sessions, not about kills.
 HARMLESS = parse('name: "harmless" only_uids { first: 4000000 last: 4000000 }')
@@ -61,7 +61,7 @@ def another_build(bundle: Bundle, path: Path) -> Bundle:
 
 
 def facts_of(device: Device) -> install.Facts:
-    return session.gather_as_root(device)[1]
+    return attachment.gather_as_root(device)[1]
 
 
 def until(condition: object, what: str) -> None:
@@ -159,7 +159,7 @@ def test_attach_after_detach_pushes_nothing(
 
 def test_what_lies_on_the_device_is_checked_by_its_content(clean: Device, bundle: Bundle) -> None:
     lmk.attach(clean, HARMLESS, bundle=bundle).detach()
-    root, facts = session.gather_as_root(clean)
+    root, facts = attachment.gather_as_root(clean)
     root.run(f"printf x >> {facts.directory}/lmk-loader; chmod 0777 {facts.directory}")
     with lmk.attach(clean, HARMLESS, bundle=bundle):
         after = facts_of(clean)
@@ -169,7 +169,7 @@ def test_what_lies_on_the_device_is_checked_by_its_content(clean: Device, bundle
 
 
 def test_nothing_is_left_where_the_shell_user_can_write(clean: Device, bundle: Bundle) -> None:
-    _root, facts = session.gather_as_root(clean)
+    _root, facts = attachment.gather_as_root(clean)
     look = f"ls -a {facts.temporary}"
     before = clean.run(look).text
     clean.run(f"rm -rf {facts.directory}/lmk-*")
@@ -178,7 +178,7 @@ def test_nothing_is_left_where_the_shell_user_can_write(clean: Device, bundle: B
 
 
 def test_a_folder_that_somebody_else_made_is_refused(clean: Device, bundle: Bundle) -> None:
-    root, facts = session.gather_as_root(clean)
+    root, facts = attachment.gather_as_root(clean)
     place = facts.directory
     root.run(f"mv {place} {place}.aside; mkdir {place} && chown 2000:2000 {place}")
     try:
@@ -265,7 +265,7 @@ def test_a_lease_that_runs_out_gives_the_device_back_and_says_so(
     with lmk.attach(clean, HARMLESS, bundle=bundle) as after:
         kinds = [
             record.lifecycle.kind
-            for record in after.records(session.parse_position("start"), follow=False)
+            for record in after.records(parse_position("start"), follow=False)
             if record.HasField("lifecycle") and record.run == attached.hello.run
         ]
     assert Lifecycle.LEASE_ENDED in kinds

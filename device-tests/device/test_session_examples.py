@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import lmk
+from lmk.attachment import gather_as_root
 from lmk.device.interface import Device
-from lmk.session import gather_as_root
 from lmk.workload import Eater
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -14,7 +14,8 @@ import pytest
 from cable import Cable
 
 import lmk
-from lmk import build, session
+from lmk import attachment, build
+from lmk.attachment import gather_as_root
 from lmk.build import Bundle
 from lmk.device.direct import DirectDevice
 from lmk.device.interface import Device
@@ -22,7 +23,7 @@ from lmk.errors import UsageError
 from lmk.policy import parse
 from lmk.proto.record_pb2 import Lifecycle, Record
 from lmk.report import Position, SessionOverError
-from lmk.session import Session, gather_as_root
+from lmk.session import Session
 
 HARMLESS = parse('name: "harmless" only_uids { first: 4000000 last: 4000000 }')
 START = Position(run=1, seq=1)
@@ -202,10 +203,10 @@ def test_a_host_that_goes_away_costs_the_device_only_its_lease(
         while time.monotonic() < end:
             assert reader.is_alive()
             time.sleep(0.5)
-            assert session.gather_as_root(device)[1].session is not None
+            assert attachment.gather_as_root(device)[1].session is not None
     reader.join(timeout=10)
     assert not reader.is_alive()
-    until(lambda: session.gather_as_root(device)[1].session is None, "the lease does not end")
+    until(lambda: attachment.gather_as_root(device)[1].session is None, "the lease does not end")
 
 
 def test_a_session_whose_agent_and_guardian_are_dead_is_said_with_the_cure(

@@ -11,11 +11,11 @@ from datetime import timedelta
 
 import pytest
 
+from lmk.attachment import attach, connect_session, detach
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.errors import UsageError
 from lmk.policy import Policy, load
-from lmk.session import attach, connect_session, detach
 
 
 def harmless() -> Policy:

@@ -11,11 +11,12 @@ import pytest
 from cable import Cable
 
 import lmk
+from lmk.attachment import connect_session
 from lmk.device.direct import DirectDevice
 from lmk.device.interface import Device
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import Record
-from lmk.session import Session, connect_session
+from lmk.session import Session
 
 _MINUTE_S = 61.0
 _DEADLINE_S = 90.0

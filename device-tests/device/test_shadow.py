@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from loaded import ASIDE_KB, FOLDER, loaded
 
+from lmk.attachment import attach, detach
 from lmk.device.interface import Device
 from lmk.device.resolve import connect
 from lmk.device.root import Root, find_root
@@ -25,7 +26,7 @@ from lmk.install import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import OtherKill, Record
 from lmk.report import Position, encode_record
-from lmk.session import Session, attach, detach
+from lmk.session import Session
 from lmk.workload.eater import Eater
 
 _FIRST_UID, _APPS = 19_800, 3

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from lmk.attachment import attach, detach
 from lmk.build.sources import source_root
 from lmk.device.interface import Device
 from lmk.policy import load
-from lmk.session import attach, detach
 from lmk.virtual import Guest
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "wire-format.md"

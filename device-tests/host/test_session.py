@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from lmk import control, install, progress, session
+from lmk import attachment, control, install, progress
 from lmk.build import Bundle, BundleFile
 from lmk.control import SessionFile, check_hello, parse_session_file
 from lmk.device.interface import CommandResult, Device
@@ -26,6 +26,7 @@ from lmk.install import gather, start_agent
 from lmk.policy import preset
 from lmk.proto.control_pb2 import ControlReply, ControlRequest, Done, Error, GetStatus
 from lmk.proto.record_pb2 import Hello
+from lmk.report import parse_position
 from lmk.report.wire import encode_varint
 
 TOKEN = bytes(range(16))
@@ -157,7 +158,7 @@ def test_a_shell_that_answers_nonsense_is_a_protocol_error() -> None:
 def test_a_kernel_without_btf_is_unsupported_with_what_would_enable_it() -> None:
     device = ScriptedDevice(FACTS.replace("btf=1\n", ""))
     with pytest.raises(UnsupportedError, match=r"no BTF .*CONFIG_DEBUG_INFO_BTF=y"):
-        session.attach(as_device(device))
+        attachment.attach(as_device(device))
     assert device.pushed == []
 
 
@@ -239,7 +240,7 @@ def test_the_agents_exit_code_is_the_kind_of_error_and_its_last_line_the_message
 
 def test_a_lease_under_a_second_is_refused() -> None:
     with pytest.raises(UsageError, match="too short"):
-        session.attach(as_device(ScriptedDevice(FACTS)), lease=timedelta(milliseconds=999))
+        attachment.attach(as_device(ScriptedDevice(FACTS)), lease=timedelta(milliseconds=999))
 
 
 # -- the agent's words -------------------------------------------------------------------------
@@ -334,7 +335,7 @@ def test_nonsense_instead_of_a_reply_is_a_protocol_error(device: ScriptedDevice)
 
 
 def test_places_in_a_stream() -> None:
-    place = session.parse_position
+    place = parse_position
     assert (place("start").run, place("start").seq) == (1, 1)
     assert (place("17").run, place("17").seq) == (0, 17)
     assert (place("2:9").run, place("2:9").seq) == (2, 9)

@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import click
 
+from lmk.attachment import LEASE
+from lmk.attachment import attach as attach_device
+from lmk.attachment import detach as detach_device
 from lmk.build import Bundle
 from lmk.cli.options import bundle_option, device_options, duration, say
 from lmk.device.resolve import connect
 from lmk.policy import load
-from lmk.session import LEASE
-from lmk.session import attach as attach_device
-from lmk.session import detach as detach_device
 
 __all__ = ["attach", "detach"]
 

@@ -8,6 +8,7 @@ import json
 import click
 from rich.text import Text
 
+from lmk.attachment import probe
 from lmk.build import Bundle
 from lmk.cli.options import bundle_option, device_options
 from lmk.console import Column, open_console, show_table
@@ -15,7 +16,6 @@ from lmk.device.probe import Answer, Probe
 from lmk.device.resolve import connect
 from lmk.errors import CheckFailed
 from lmk.report.text import printable
-from lmk.session import probe
 
 __all__ = ["doctor"]
 

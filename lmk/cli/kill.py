@@ -7,10 +7,10 @@ import json
 
 import click
 
+from lmk.attachment import connect_session
 from lmk.cli.options import device_options, say
 from lmk.device.resolve import connect
 from lmk.errors import CheckFailed
-from lmk.session import connect_session
 
 __all__ = ["kill"]
 

@@ -40,8 +40,8 @@ def show(source: str | None, serial: str | None, transport: str | None) -> None:
     if source is not None:
         click.echo(policies.dump(policies.load(source)), nl=False)
     elif serial is not None:
+        from lmk.attachment import connect_session
         from lmk.device.resolve import connect
-        from lmk.session import connect_session
 
         with connect(serial, transport=transport) as device:
             click.echo(policies.dump(connect_session(device).status().policy), nl=False)
@@ -75,8 +75,8 @@ def check(file: Path) -> None:
 @device_options
 def push(source: str, serial: str | None, transport: str | None) -> None:
     """Make PRESET or FILE the policy of an attached device, from now on."""
+    from lmk.attachment import connect_session
     from lmk.device.resolve import connect
-    from lmk.session import connect_session
 
     wanted = policies.load(source)
     with connect(serial, transport=transport) as device:
@@ -108,8 +108,8 @@ def diff(
     before, after = policies.load(first), policies.load(second or first)
     names = first, second or ""
     if second is None:
+        from lmk.attachment import connect_session
         from lmk.device.resolve import connect
-        from lmk.session import connect_session
 
         with connect(serial, transport=transport) as device:
             before = connect_session(device).status().policy

@@ -7,12 +7,12 @@ import json
 
 import click
 
+from lmk.attachment import connect_session
 from lmk.cli.options import device_options
 from lmk.console import open_console
 from lmk.device.resolve import connect
 from lmk.report.overview import Overview
 from lmk.report.plain import plain
-from lmk.session import connect_session
 
 __all__ = ["status"]
 

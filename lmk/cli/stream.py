@@ -11,15 +11,16 @@ from typing import BinaryIO
 
 import click
 
+from lmk.attachment import connect_session
 from lmk.cli.options import device_options, say
 from lmk.device.resolve import connect
 from lmk.errors import UsageError
 from lmk.proto.record_pb2 import Record
-from lmk.report import Position, RecordStream, encode_record
+from lmk.report import Position, RecordStream, encode_record, parse_position
 from lmk.report.live import LiveTable
 from lmk.report.plain import json_line
 from lmk.report.text import HEADER, Clock, describe
-from lmk.session import Session, connect_session, parse_position
+from lmk.session import Session
 
 __all__ = ["FORMATS", "copy", "stream", "writer"]
 

@@ -16,6 +16,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from lmk.attachment import connect_session
 from lmk.cli.options import device_options, duration, say
 from lmk.console import open_console
 from lmk.device.resolve import connect
@@ -27,7 +28,7 @@ from lmk.report.client import PATIENCE
 from lmk.report.costs import cpu_pct
 from lmk.report.overview import Overview
 from lmk.report.plain import plain
-from lmk.session import Session, connect_session
+from lmk.session import Session
 
 __all__ = ["top"]
 

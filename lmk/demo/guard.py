@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+from lmk.attachment import gather_as_root
 from lmk.device.interface import Device
 from lmk.errors import UsageError
 from lmk.policy import Policy
-from lmk.session import gather_as_root
 from lmk.workload.android import FIRST_UID, LAST_UID
 from lmk.workload.vitals import uids_in_use
 

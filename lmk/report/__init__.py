@@ -9,7 +9,7 @@
 
 from lmk.proto.record_pb2 import Hello, KillReport, Lifecycle, Lost, OtherKill, Record
 from lmk.report.capture import CapturedRecord, kill_reports, read_capture, unique
-from lmk.report.client import Position, RecordStream, SessionOverError
+from lmk.report.client import Position, RecordStream, SessionOverError, parse_position
 from lmk.report.wire import StreamParser, encode_record
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "StreamParser",
     "encode_record",
     "kill_reports",
+    "parse_position",
     "read_capture",
     "unique",
 ]

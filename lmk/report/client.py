@@ -8,6 +8,7 @@ record that was given, so a cut at any byte costs nothing.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from lmk.device.interface import ByteStream
-from lmk.errors import ProtocolError, TransientError
+from lmk.errors import ProtocolError, TransientError, UsageError
 from lmk.proto.record_pb2 import Heartbeat, Hello, Lifecycle, Lost, Record
 from lmk.report.wire import StreamParser
 
-__all__ = ["Position", "RecordStream", "SessionOverError", "first_lost"]
+__all__ = ["Position", "RecordStream", "SessionOverError", "first_lost", "parse_position"]
 
 HEARTBEAT = timedelta(seconds=1)
 #: Three heartbeats missing, and half of one for a device that is short of memory.
@@ -49,6 +50,19 @@ class Position:
     boot_id: str = ""
     run: int = 0
     seq: int = 0
+
+
+def parse_position(text: str) -> Position:
+    """``SEQ`` of the newest run, ``RUN:SEQ``, or ``start``: the oldest record there is.
+
+    :raises lmk.errors.UsageError: it is none of these.
+    """
+    if text == "start":
+        return Position(run=1, seq=1)
+    match = re.fullmatch(r"(?:([1-9][0-9]{0,8}):)?([1-9][0-9]{0,17})", text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a place in a stream: SEQ, RUN:SEQ or start")
+    return Position(run=int(match[1] or 0), seq=int(match[2]))
 
 
 class RecordStream:

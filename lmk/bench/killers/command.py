@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from lmk import virtual
+from lmk.attachment import detach
 from lmk.bench.killers.attached import policy_of
 from lmk.bench.killers.curve import Comparison, compare, points_of
 from lmk.bench.killers.plot import to_html
@@ -26,7 +27,6 @@ from lmk.cli.options import bundle_option, verbose_option
 from lmk.console import open_console
 from lmk.device.interface import Device
 from lmk.errors import CheckFailed, UsageError
-from lmk.session import detach
 from lmk.workload.vitals import read_vitals
 
 __all__ = ["killers"]
