@@ -21,7 +21,9 @@ from types import FrameType
 import pytest
 from cable import Cable
 
+import lmk
 from lmk.device.interface import Device
+from lmk.device.root import Root, find_root
 from lmk.virtual import Guest
 
 
@@ -166,6 +168,19 @@ def device(device_serial: str) -> Iterator[Device]:
     """The device under test, connected."""
     with connected(device_serial) as device:
         yield device
+
+
+@pytest.fixture
+def root(device: Device) -> Root:
+    return find_root(device)
+
+
+@pytest.fixture(scope="module")
+def detached_after(device_serial: str) -> Iterator[None]:
+    """The device is given back after the last test of the file."""
+    yield
+    with connected(device_serial) as device:
+        lmk.detach(device)
 
 
 @pytest.fixture

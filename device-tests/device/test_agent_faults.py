@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -13,8 +13,7 @@ import pytest
 
 from lmk.attachment import attach, detach
 from lmk.device.interface import Device
-from lmk.device.resolve import connect
-from lmk.device.root import Root, find_root
+from lmk.device.root import Root
 from lmk.errors import UsageError
 from lmk.install import gather
 from lmk.policy import Policy, load
@@ -22,21 +21,11 @@ from lmk.proto.record_pb2 import Lifecycle, Lost, Record
 from lmk.report import Position
 from lmk.session import Session
 
+pytestmark = pytest.mark.usefixtures("detached_after")
+
 _PINS = "/sys/fs/bpf/lmk"
 _DEADLINE_S = 60.0
 T = TypeVar("T")
-
-
-@pytest.fixture
-def root(device: Device) -> Root:
-    return find_root(device)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leave_nothing(device_serial: str) -> Iterator[None]:
-    yield
-    with connect(device_serial) as device:
-        detach(device)
 
 
 @pytest.fixture

@@ -12,16 +12,17 @@ from datetime import timedelta
 import pytest
 from loaded import ASIDE_KB
 
-from lmk.attachment import attach, detach
+from lmk.attachment import attach
 from lmk.device.interface import Device
-from lmk.device.resolve import connect
-from lmk.device.root import Root, find_root
+from lmk.device.root import Root
 from lmk.install import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import KillPath, KillReport, Lifecycle, Signal
 from lmk.report import Position
 from lmk.session import Session
 from lmk.workload.eater import Eater
+
+pytestmark = pytest.mark.usefixtures("detached_after")
 
 #: Victims of these tests have uids of their own; on any device nobody else may die.
 _FIRST_UID, _VICTIMS = 19_900, 4
@@ -34,18 +35,6 @@ def policy() -> Policy:
     wanted = load("default")
     wanted.only_uids.add(first=_FIRST_UID, last=_FIRST_UID + _VICTIMS)
     return wanted
-
-
-@pytest.fixture
-def root(device: Device) -> Root:
-    return find_root(device)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leave_nothing(device_serial: str) -> Iterator[None]:
-    yield
-    with connect(device_serial) as device:
-        detach(device)
 
 
 @pytest.fixture
@@ -69,15 +58,8 @@ def victims(device: Device) -> Iterator[list[int]]:
                     name=f"com.example.agent.test{index}",
                 )
             )
-            pids.append(until_state(eater, "grown"))
+            pids.append(eater.await_phase("grown", _PATIENCE).pid)
         yield pids
-
-
-def until_state(eater: Eater, wanted: str) -> int:
-    while (state := eater.next(_PATIENCE)) is not None:
-        if state.phase == wanted:
-            return state.pid
-    raise AssertionError(f"the eater ended without {wanted}")
 
 
 def press(device: Device) -> Eater:

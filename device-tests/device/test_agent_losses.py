@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,7 @@ from loaded import FIRST_UID, calm_policy, loaded, raw, urgent_policy
 
 from lmk.attachment import attach, detach
 from lmk.device.interface import Device
-from lmk.device.resolve import connect
-from lmk.device.root import Root, find_root
+from lmk.device.root import Root
 from lmk.install import gather
 from lmk.policy import Policy
 from lmk.proto.record_pb2 import Lifecycle, Lost, Record
@@ -23,22 +22,12 @@ from lmk.report import Position
 from lmk.session import Session
 from lmk.workload.eater import Eater
 
+pytestmark = pytest.mark.usefixtures("detached_after")
+
 _DEADLINE_S = 60.0
 _PATIENCE = timedelta(seconds=60)
 #: struct shared holds so many kills between the agent's threads.
 _SLOTS = 32
-
-
-@pytest.fixture
-def root(device: Device) -> Root:
-    return find_root(device)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leave_nothing(device_serial: str) -> Iterator[None]:
-    yield
-    with connect(device_serial) as device:
-        detach(device)
 
 
 def harmless_policy() -> Policy:
@@ -91,8 +80,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def flood(device: Device, root: Root, enough: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Decisions to kill until `enough`; the counters when they have ended."""
     with Eater(device, 4, adj=950, uid=FIRST_UID) as victim:
-        while (state := victim.next(_PATIENCE)) is not None and state.phase != "grown":
-            pass
+        victim.await_phase("grown", _PATIENCE)
         put_in_force(root, flood_policy())
         until(lambda: enough(counters(root)), "too few kills")
         put_in_force(root, harmless_policy())

@@ -50,10 +50,7 @@ def apps(device: Device, *adjs: int) -> Iterator[list[int]]:
         pids = []
         for index, adj in enumerate(adjs):
             eater = stack.enter_context(Eater(device, 4, adj=adj, uid=_FIRST_UID + index))
-            while (state := eater.next(_PATIENCE)) is not None and state.phase != "grown":
-                pass
-            assert state is not None
-            pids.append(state.pid)
+            pids.append(eater.await_phase("grown", _PATIENCE).pid)
         yield pids
 
 

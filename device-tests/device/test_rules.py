@@ -16,8 +16,7 @@ from test_cli_device import Command
 
 from lmk.attachment import attach, detach
 from lmk.device.interface import Device
-from lmk.device.resolve import connect
-from lmk.device.root import Root, find_root
+from lmk.device.root import Root
 from lmk.errors import UsageError
 from lmk.install import gather
 from lmk.policy import Policy, load
@@ -26,6 +25,8 @@ from lmk.proto.policy_pb2 import AppRule
 from lmk.proto.record_pb2 import KillReport
 from lmk.session import Session
 from lmk.workload.eater import Eater
+
+pytestmark = pytest.mark.usefixtures("detached_after")
 
 #: Uids of these tests' apps; nobody else may die. The same app ids, of another user, below.
 _FIRST_UID, _APPS = 19_960, 10
@@ -52,18 +53,6 @@ def for_uid(uid: int, **effects: object) -> AppRule:
 
 
 @pytest.fixture
-def root(device: Device) -> Root:
-    return find_root(device)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leave_nothing(device_serial: str) -> Iterator[None]:
-    yield
-    with connect(device_serial) as device:
-        detach(device)
-
-
-@pytest.fixture
 def session(device: Device) -> Session:
     """Without rules; handlers that are there are taken over, not loaded again."""
     return attach(device, policy(), lease=timedelta(minutes=10))
@@ -75,10 +64,7 @@ def app(
 ) -> Iterator[int]:
     """An app that has its size; its pid."""
     with Eater(device, mb, adj=adj, uid=uid, name=name) as eater:
-        while (state := eater.next(_PATIENCE)) is not None and state.phase != "grown":
-            pass
-        assert state is not None
-        yield state.pid
+        yield eater.await_phase("grown", _PATIENCE).pid
 
 
 def victim_of(session: Session, floor: int = 200) -> KillReport:

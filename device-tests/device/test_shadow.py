@@ -20,14 +20,15 @@ from loaded import ASIDE_KB, FOLDER, loaded
 
 from lmk.attachment import attach, detach
 from lmk.device.interface import Device
-from lmk.device.resolve import connect
-from lmk.device.root import Root, find_root
+from lmk.device.root import Root
 from lmk.install import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import OtherKill, Record
 from lmk.report import Position, encode_record
 from lmk.session import Session
 from lmk.workload.eater import Eater
+
+pytestmark = pytest.mark.usefixtures("detached_after")
 
 _FIRST_UID, _APPS = 19_800, 3
 _APP_MB = 40
@@ -42,18 +43,6 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def root(device: Device) -> Root:
-    return find_root(device)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leave_nothing(device_serial: str) -> Iterator[None]:
-    yield
-    with connect(device_serial) as device:
-        detach(device)
-
-
-@pytest.fixture
 def session(device: Device) -> Session:
     """In normal mode: lmk kills."""
     return attach(device, policy(), lease=timedelta(minutes=10))
@@ -65,13 +54,6 @@ def shadow(device_without_swap: Device) -> Iterator[Session]:
     session = attach(device_without_swap, policy(), lease=timedelta(minutes=10), dry_run=True)
     yield session
     session.detach()
-
-
-def until_state(eater: Eater, wanted: str) -> int:
-    while (state := eater.next(_PATIENCE)) is not None:
-        if state.phase == wanted:
-            return state.pid
-    raise AssertionError(f"the eater ended without {wanted}")
 
 
 def app(device: Device, index: int) -> Eater:
@@ -140,14 +122,15 @@ def test_shadow_beside_the_kernels_oom_killer(
     total_kb = int(device.run("grep MemTotal /proc/meminfo | tr -dc 0-9").text)
     with contextlib.ExitStack() as stack:
         pids = [
-            until_state(stack.enter_context(app(device, index)), "grown") for index in range(_APPS)
+            stack.enter_context(app(device, index)).await_phase("grown", _PATIENCE).pid
+            for index in range(_APPS)
         ]
         presser = stack.enter_context(
             Eater(
                 device, 2 * total_kb // _KIB, adj=0, rate_mb_per_s=400, floor_mb=0, name="presser"
             )
         )
-        presser_pid = until_state(presser, "grow")
+        presser_pid = presser.await_phase("grow", _PATIENCE).pid
         records = records_until(shadow, start, death_of(presser_pid))
     deaths = others(records, *pids, presser_pid)
     # The kernel took them in the order of their adj, and the one who wants it all at the end.
@@ -204,7 +187,7 @@ def test_a_users_kill_is_reported_as_the_users(
 ) -> None:
     start = session.start
     with app(device, 1) as eater:
-        pid = until_state(eater, "grown")
+        pid = eater.await_phase("grown", _PATIENCE).pid
         shell = int(root.run(f"echo $$; kill -9 {pid}").text)
         (death,) = others(records_until(session, start, death_of(pid)), pid)
     assert death.cause == OtherKill.PROCESS
@@ -226,7 +209,7 @@ def test_kills_of_lmk_are_not_reported_as_others(session: Session, device: Devic
     start = session.start
     total_kb = int(device.run("grep MemTotal /proc/meminfo | tr -dc 0-9").text)
     with app(device, 0) as eater:
-        pid = until_state(eater, "grown")
+        pid = eater.await_phase("grown", _PATIENCE).pid
         with Eater(
             device, 2 * total_kb // _KIB, adj=0, rate_mb_per_s=400, floor_mb=0, name="press"
         ):
@@ -260,9 +243,9 @@ def test_kills_while_nobody_served_the_handlers_are_reported_by_the_next_attach(
     before = session.status()
     both = f"{before.guardian_pid} {before.agent_pid}"
     with app(device, 2) as eater:
-        pid = until_state(eater, "grown")
+        pid = eater.await_phase("grown", _PATIENCE).pid
         root.run(f"kill -STOP {both}; kill -9 {both}; kill -9 {pid}")
-        assert until_state(eater, "killed")
+        eater.await_phase("killed", _PATIENCE)
         again = attach(device, policy())
         start = Position(again.hello.boot_id, before.hello.run + 1, 1)
         dead = [pid, before.agent_pid, before.guardian_pid]
@@ -287,7 +270,7 @@ def test_a_kill_by_lmkd_is_reported_as_lmkds(device: Device, root: Root) -> None
         try:
             root.run(f"setsid /system/bin/lmkd kills 0 -900 1 {fifo} </dev/null >/dev/null 2>&1 &")
             lmkd = victims.newest("lmkd")
-            pid = until_state(eater, "grown")
+            pid = eater.await_phase("grown", _PATIENCE).pid
             session = attach(device, policy(), dry_run=True)
             root.run(f"echo {pid} >{fifo}")
             (death,) = others(records_until(session, session.start, death_of(pid)), pid)

@@ -3,82 +3,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+import functools
 import os
-import platform
 import signal
 import socket
 import struct
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from running import Running
 
-from lmk import progress
-from lmk.build.compiler import Job
-from lmk.build.recipe import ABIS, PROGRAMS
-from lmk.build.sources import source_root
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recipe = next(recipe for recipe in PROGRAMS if recipe.output == "lmk-bench")
-    with progress.steps("test") as task:
-        content = Job(recipe, ABIS[platform.machine()], source_root()).run(task)
-    path = tmp_path_factory.mktemp("programs") / "lmk-bench"
-    path.write_bytes(content)
-    path.chmod(0o755)
-    return path
-
-
-class Running:
-    """A command with pipes to its stdin and stdout."""
-
-    def __init__(self, *arguments: str | Path) -> None:
-        self.process = subprocess.Popen(
-            [str(argument) for argument in arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def tell(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n".encode())
-        self.process.stdin.flush()
-
-    def until(self, event: str) -> dict[str, Any]:
-        """The next event of that kind; every test has a time limit for when none comes."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            heard: dict[str, Any] = json.loads(line)
-            if heard["event"] == event:
-                return heard
-        raise AssertionError(f"ended without {event}")
-
-    def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        self.process.kill()
-        self.process.wait()
+pytest_plugins = ("programs_plugin",)
 
 
 @pytest.fixture
-def run(program: Path) -> Iterator[Callable[..., Running]]:
-    started: list[Running] = []
-
-    def start(*arguments: str | Path) -> Running:
-        started.append(Running(program, *arguments))
-        return started[-1]
-
-    yield start
-    for running in started:
-        running.close()
+def run(run: Callable[..., Running]) -> Callable[..., Running]:
+    """``run(COMMAND, ARGUMENT…)`` of ``lmk-bench``."""
+    return functools.partial(run, "lmk-bench")
 
 
 def test_probe_records_rounds_in_order_until_it_is_told_to_quit(

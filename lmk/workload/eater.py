@@ -107,6 +107,18 @@ class Eater:
         self._last = self._state(event)
         return self._last
 
+    def await_phase(self, phase: str, timeout: timedelta | None = None) -> EaterState:
+        """Its state once it is in `phase`.
+
+        :param timeout: for each of its words on the way.
+        :raises TimeoutError: nothing came in time.
+        :raises lmk.errors.TransientError: it ended without.
+        """
+        while (state := self.next(timeout)) is not None:
+            if state.phase == phase:
+                return state
+        raise TransientError(f"{self._serial}: lmk-eater ended before it was {phase!r}")
+
     def __iter__(self) -> Iterator[EaterState]:
         while (state := self.next()) is not None:
             yield state

@@ -1,102 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The workload programs, run on this machine: what they eat, how they end, what they record."""
+"""``lmk-population``, run on this machine: its processes, and what it records of them."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import platform
 import signal
-import subprocess
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from running import DEADLINE_S, Running, await_gone, gone, rss_kb
 
-from lmk import progress
-from lmk.build.compiler import Job
-from lmk.build.recipe import ABIS, PROGRAMS
-from lmk.build.sources import source_root
+pytest_plugins = ("programs_plugin",)
 
-_DEADLINE_S = 60.0
 _UID = os.getuid()
-
-
-def _program(name: str, directory: Path) -> Path:
-    recipe = next(recipe for recipe in PROGRAMS if recipe.output == name)
-    with progress.steps("test") as task:
-        content = Job(recipe, ABIS[platform.machine()], source_root()).run(task)
-    path = directory / name
-    path.write_bytes(content)
-    path.chmod(0o755)
-    return path
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    directory = tmp_path_factory.mktemp("programs")
-    return {name: _program(name, directory) for name in ("lmk-eater", "lmk-population")}
-
-
-class Running:
-    """A program with pipes to its stdin and stdout."""
-
-    def __init__(self, *arguments: str | Path) -> None:
-        self.process = subprocess.Popen(
-            [str(argument) for argument in arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def tell(self, *lines: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
-        self.process.stdin.flush()
-
-    def hear(self) -> dict[str, Any] | None:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        heard: dict[str, Any] | None = json.loads(line) if line else None
-        return heard
-
-    def until(self, event: str, **fields: Any) -> dict[str, Any]:
-        """The next event of that kind; every test has a time limit for when none comes."""
-        while (heard := self.hear()) is not None:
-            if heard["event"] == event and fields.items() <= heard.items():
-                return heard
-        raise AssertionError(f"ended without {event}")
-
-    def rest(self) -> list[dict[str, Any]]:
-        heard = []
-        while (event := self.hear()) is not None:
-            heard.append(event)
-        return heard
-
-    def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def run(programs: dict[str, Path]) -> Iterator[Callable[..., Running]]:
-    started: list[Running] = []
-
-    def start(name: str, *arguments: str | Path) -> Running:
-        started.append(Running(programs[name], *arguments))
-        return started[-1]
-
-    yield start
-    for running in started:
-        running.close()
 
 
 @pytest.fixture
@@ -107,122 +25,6 @@ def population(run: Callable[..., Running]) -> Callable[..., Running]:
         return running
 
     return start
-
-
-def _rss_kb(pid: int) -> int:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(text.split("RssAnon:")[1].split()[0])
-
-
-def _gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True
-
-
-def _await_gone(pid: int) -> None:
-    end = time.monotonic() + _DEADLINE_S
-    while not _gone(pid):
-        assert time.monotonic() < end, f"{pid} lives on"
-        time.sleep(0.01)
-
-
-# -- eater -------------------------------------------------------------------------------------
-
-
-def test_eater_holds_the_size_it_was_told(run: Callable[..., Running]) -> None:
-    eater = run("lmk-eater", "--size-mb", "24", "--rate-mb-per-s", "100")
-    grown = eater.until("grown")
-    assert grown["kb"] == 24 * 1024
-    assert 24 * 1024 <= _rss_kb(eater.process.pid) < 26 * 1024
-
-
-def test_eater_stops_before_the_floor_and_says_so(run: Callable[..., Running]) -> None:
-    total_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    floor_mb = min(total_mb + 1, 65536)
-    if floor_mb < total_mb:
-        pytest.skip("more memory than the largest floor")
-    eater = run("lmk-eater", "--size-mb", "100", "--floor-mb", str(floor_mb))
-    stopped = eater.until("floor")
-    assert stopped["kb"] == 0
-    assert stopped["available_kb"] < stopped["floor_kb"]
-
-
-@pytest.mark.parametrize("pct", [0, 50, 100])
-def test_eaten_pages_compress_by_the_share_they_should(
-    run: Callable[..., Running], pct: int
-) -> None:
-    eater = run("lmk-eater", "--size-mb", "8", "--compressible-pct", str(pct))
-    eater.until("grown")
-    sizes = []
-    maps = Path(f"/proc/{eater.process.pid}/maps").read_text().splitlines()
-    with Path(f"/proc/{eater.process.pid}/mem").open("rb", buffering=0) as memory:
-        for line in maps:
-            first, last = (int(end, 16) for end in line.split()[0].split("-"))
-            if last - first < 1 << 20 or "[" in line or "/" in line:
-                continue
-            for page in range(first, last, 64 * 4096):
-                memory.seek(page)
-                sizes.append(len(zlib.compress(memory.read(4096), 1)))
-    assert sizes
-    saved_pct = 100 - 100 * sum(sizes) / (4096 * len(sizes))
-    assert pct - 6 <= saved_pct <= pct + 6
-
-
-def test_eater_looks_like_the_app_it_is_named_after(run: Callable[..., Running]) -> None:
-    eater = run("lmk-eater", "--size-mb", "1", "--name", "com.example.greedy")
-    eater.until("grown")
-    proc = Path(f"/proc/{eater.process.pid}")
-    assert (proc / "cmdline").read_bytes().rstrip(b"\0") == b"com.example.greedy"
-    assert (proc / "comm").read_text() == "m.example.greedy"[-15:] + "\n"
-    assert int((proc / "oom_score_adj").read_text()) == 900
-
-
-def test_eater_ends_when_its_input_closes(run: Callable[..., Running]) -> None:
-    eater = run("lmk-eater", "--size-mb", "4")
-    eater.until("grown")
-    assert eater.process.stdin is not None
-    eater.process.stdin.close()
-    assert eater.rest()[-1]["event"] == "end"
-    assert eater.process.wait(_DEADLINE_S) == 0
-
-
-def test_eater_ends_when_nobody_reads_it(run: Callable[..., Running]) -> None:
-    eater = run("lmk-eater", "--size-mb", "4")
-    eater.until("grown")
-    assert eater.process.stdout is not None
-    eater.process.stdout.close()
-    assert eater.process.wait(_DEADLINE_S) != 0
-
-
-def test_eater_ends_when_its_lease_runs_out(run: Callable[..., Running]) -> None:
-    eater = run("lmk-eater", "--size-mb", "4", "--lease-s", "1")
-    eater.until("end")
-    assert eater.process.wait(_DEADLINE_S) == 0
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("--size-mb", "0"),
-        ("--size-mb", "12x"),
-        ("--size-mb", "1", "--adj", "1001"),
-        ("--size-mb", "1", "--name", 'a"b'),
-        ("--size-mb", "1", "--sise-mb", "2"),
-        ("--size-mb", "1", "more"),
-    ],
-)
-def test_eater_refuses_bad_arguments(
-    run: Callable[..., Running], arguments: tuple[str, ...]
-) -> None:
-    eater = run("lmk-eater", *arguments)
-    assert eater.rest()[0]["event"] == "error"
-    assert eater.process.wait(_DEADLINE_S) == 2
-
-
-# -- population --------------------------------------------------------------------------------
 
 
 def test_processes_look_like_their_rows(population: Callable[..., Running]) -> None:
@@ -237,7 +39,7 @@ def test_processes_look_like_their_rows(population: Callable[..., Running]) -> N
         assert (proc / "comm").read_text() == name[-15:] + "\n"
         assert int((proc / "oom_score_adj").read_text()) == adj == event["adj"]
         assert proc.stat().st_uid == _UID == event["uid"]
-        assert size_kb <= _rss_kb(event["pid"]) < size_kb + 2048
+        assert size_kb <= rss_kb(event["pid"]) < size_kb + 2048
         assert (
             int((proc / "stat").read_text().rpartition(")")[2].split()[19])
             == (event["start_ticks"])
@@ -267,7 +69,7 @@ def test_record_has_the_order_of_deaths_even_when_read_late(
     order = [pids[2], pids[0], pids[3], pids[1]]
     for pid in order:
         os.kill(pid, signal.SIGKILL)
-        _await_gone(pid)
+        await_gone(pid)
     os.kill(apps.process.pid, signal.SIGCONT)
     deaths = [apps.until("exit") for _ in order]
     assert [death["pid"] for death in deaths] == order
@@ -305,10 +107,10 @@ def test_grown_process_gives_back_what_it_grew_by(population: Callable[..., Runn
     apps.until("ready")
     apps.tell("grow fg 16 200")
     assert apps.until("sized")["kb"] == 18 * 1024
-    assert _rss_kb(pid) >= 18 * 1024
+    assert rss_kb(pid) >= 18 * 1024
     apps.tell("shrink fg")
     assert apps.until("sized")["kb"] == 2048
-    assert _rss_kb(pid) < 4096
+    assert rss_kb(pid) < 4096
 
 
 def test_quit_ends_all_by_their_own_exit(population: Callable[..., Running]) -> None:
@@ -318,7 +120,7 @@ def test_quit_ends_all_by_their_own_exit(population: Callable[..., Running]) -> 
     rest = apps.rest()
     assert [event["event"] for event in rest] == ["exit"] * 3 + ["end"]
     assert all(event["signal"] == 0 and event["quitting"] for event in rest[:3])
-    assert apps.process.wait(_DEADLINE_S) == 0
+    assert apps.process.wait(DEADLINE_S) == 0
 
 
 def test_all_end_when_the_input_closes(population: Callable[..., Running]) -> None:
@@ -328,7 +130,7 @@ def test_all_end_when_the_input_closes(population: Callable[..., Running]) -> No
     assert apps.process.stdin is not None
     apps.process.stdin.close()
     assert apps.rest()[-1]["event"] == "end"
-    assert all(_gone(pid) for pid in pids)
+    assert all(gone(pid) for pid in pids)
 
 
 def test_children_die_with_their_parent(population: Callable[..., Running]) -> None:
@@ -337,7 +139,7 @@ def test_children_die_with_their_parent(population: Callable[..., Running]) -> N
     apps.until("ready")
     apps.process.kill()
     for pid in pids:
-        _await_gone(pid)
+        await_gone(pid)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +156,7 @@ def test_children_die_with_their_parent(population: Callable[..., Running]) -> N
 def test_bad_row_is_refused(population: Callable[..., Running], row: str) -> None:
     apps = population(row)
     assert apps.until("error")["message"].startswith("bad row")
-    assert apps.process.wait(_DEADLINE_S) == 2
+    assert apps.process.wait(DEADLINE_S) == 2
 
 
 def test_unknown_command_is_an_error_and_nothing_else(
