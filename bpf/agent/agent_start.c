@@ -18,6 +18,7 @@
 #include "exit_code.h"
 #include "guardian.h"
 #include "names.h"
+#include "pageout.h"
 #include "policy_check.h"
 #include "policy_from_pb.h"
 #include "process.h"
@@ -48,6 +49,7 @@ int agent_set_policy(struct agent *agent, const lmk_v1_Policy *policy)
 	if (policy != &agent->policy)
 		agent->policy = *policy;
 	rules_settle(agent);
+	pageout_set_policy(policy);
 	/* For the next agent. */
 	memcpy(shared->policy, bytes, stream.bytes_written);
 	shared->policy_bytes = (__u32)stream.bytes_written;
@@ -157,6 +159,10 @@ static int open_handlers(struct agent *agent)
 	if (!agent->decider)
 		return -errno;
 	agent_refresh_protected(agent);
+	error = pageout_start(&agent->pins);
+	if (error)
+		return error;
+	pageout_set_policy(&agent->policy);
 	return 0;
 }
 

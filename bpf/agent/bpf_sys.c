@@ -105,7 +105,7 @@ int pins_open(struct pins *pins, const char **missing)
 		{&pins->protected, "maps/protected"}, {&pins->agent, "maps/agent"},
 		{&pins->carriers, "maps/carriers"},   {&pins->events, "maps/events"},
 		{&pins->rules, "maps/rules"},	      {&pins->renamed, "maps/renamed"},
-		{&pins->call, "programs/lmk_call"},
+		{&pins->cached, "maps/cached"},	      {&pins->call, "programs/lmk_call"},
 	};
 	struct bpf_map_info info;
 	char path[64];
@@ -130,6 +130,11 @@ int pins_open(struct pins *pins, const char **missing)
 		error = object_info(pins->renamed, &info, sizeof(info));
 		pins->renamed_bytes = info.max_entries;
 	}
+	if (!error) {
+		*missing = "maps/cached";
+		error = object_info(pins->cached, &info, sizeof(info));
+		pins->cached_bytes = info.max_entries;
+	}
 	if (error) {
 		pins_close(pins);
 		return error;
@@ -141,8 +146,8 @@ int pins_open(struct pins *pins, const char **missing)
 void pins_close(struct pins *pins)
 {
 	int *fds[] = {&pins->policy,  &pins->counters, &pins->protected, &pins->rules,
-		      &pins->renamed, &pins->agent,    &pins->carriers,	 &pins->events,
-		      &pins->call,    &pins->walk};
+		      &pins->renamed, &pins->cached,   &pins->agent,	 &pins->carriers,
+		      &pins->events,  &pins->call,     &pins->walk};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)

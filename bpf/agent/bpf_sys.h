@@ -18,6 +18,8 @@ struct pins {
 	int rules;
 	int renamed;
 	__u32 renamed_bytes;
+	int cached;
+	__u32 cached_bytes;
 	int agent;
 	int carriers;
 	int events;

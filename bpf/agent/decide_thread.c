@@ -14,6 +14,7 @@
 #include "event_source.h"
 #include "exit_code.h"
 #include "follow.h"
+#include "pageout.h"
 #include "ring.h"
 #include "swap.h"
 
@@ -60,6 +61,7 @@ static bool take_event(const void *data, size_t size, void *context)
 		return true;
 	switch (head->type) {
 	case LMK_EVENT_KILL:
+		pageout_hold();
 		if (size >= sizeof(struct lmk_kill_event))
 			return follow_kill(&self->follower, data);
 		break;
@@ -105,6 +107,8 @@ static void decide(struct decider *self)
 	swap_fill(&call);
 	error = assist_run(&self->assist, &call);
 	self->decisions++;
+	if (call.outcome != LMK_OUT_CALM && call.outcome != LMK_OUT_CLAIMED)
+		pageout_hold();
 	self->next_run_ns = 0;
 	if (error) {
 		log_line("decide: %s", strerror(-error));

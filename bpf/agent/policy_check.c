@@ -139,7 +139,8 @@ static bool stall_ok(const struct check *check, const lmk_v1_Stall *stall)
 	       within(check, "stall.foreground_weight_pct", stall->has_foreground_weight_pct,
 		      stall->foreground_weight_pct, 0, 1000) &&
 	       within(check, "stall.background_weight_pct", stall->has_background_weight_pct,
-		      stall->background_weight_pct, 0, 1000);
+		      stall->background_weight_pct, 0, 1000) &&
+	       within(check, "stall.since_kill", stall->has_since_kill, stall->since_kill, 0, 1);
 }
 
 static bool swap_ok(const struct check *check, const lmk_v1_Swap *swap)
@@ -194,10 +195,22 @@ static bool low_mem_ok(const struct check *check, const lmk_v1_LowMem *low_mem)
 		      1) &&
 	       floor_ok(check, "low_mem.pressure_after_kill_min_score",
 			low_mem->has_pressure_after_kill_min_score,
-			low_mem->pressure_after_kill_min_score);
+			low_mem->pressure_after_kill_min_score) &&
+	       within(check, "low_mem.horizon_ms", low_mem->has_horizon_ms, low_mem->horizon_ms, 0,
+		      10000);
 }
 
-static bool rest_ok(const struct check *check, const lmk_v1_Policy *policy)
+static bool rest_ok(const struct check *check, const lmk_v1_Rest *rest)
+{
+	return floor_ok(check, "rest.pageout_min_score", rest->has_pageout_min_score,
+			rest->pageout_min_score) &&
+	       within(check, "rest.pageout_after_ms", rest->has_pageout_after_ms,
+		      rest->pageout_after_ms, 100, 3600000) &&
+	       within(check, "rest.pageout_swap_free_pct", rest->has_pageout_swap_free_pct,
+		      rest->pageout_swap_free_pct, 0, 100);
+}
+
+static bool small_ok(const struct check *check, const lmk_v1_Policy *policy)
 {
 	const lmk_v1_Reclaim *reclaim = &policy->reclaim;
 	const lmk_v1_Floors *floors = &policy->floors;
@@ -206,6 +219,8 @@ static bool rest_ok(const struct check *check, const lmk_v1_Policy *policy)
 	return within(check, "scarcity.available_below_pct",
 		      policy->scarcity.has_available_below_pct,
 		      policy->scarcity.available_below_pct, 0, 100) &&
+	       within(check, "scarcity.unless_thrashing", policy->scarcity.has_unless_thrashing,
+		      policy->scarcity.unless_thrashing, 0, 1) &&
 	       within(check, "reclaim.direct_reclaim_threshold_ms",
 		      reclaim->has_direct_reclaim_threshold_ms,
 		      reclaim->direct_reclaim_threshold_ms, 0, 0xffffffffLL) &&
@@ -235,8 +250,8 @@ bool policy_check(const lmk_v1_Policy *policy, char *why, size_t why_size)
 
 	return timing_ok(&check, &policy->timing) && stall_ok(&check, &policy->stall) &&
 	       swap_ok(&check, &policy->swap) && thrashing_ok(&check, &policy->thrashing) &&
-	       low_mem_ok(&check, &policy->low_mem) && rest_ok(&check, policy) &&
-	       rules_ok(&check, policy);
+	       low_mem_ok(&check, &policy->low_mem) && rest_ok(&check, &policy->rest) &&
+	       small_ok(&check, policy) && rules_ok(&check, policy);
 }
 
 bool policy_decode(const void *bytes, size_t length, lmk_v1_Policy *policy, char *why,

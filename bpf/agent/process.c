@@ -133,8 +133,8 @@ struct directory_entry {
 
 int process_each(int (*each)(pid_t pid, void *context), void *context)
 {
-	/* readdir() would allocate. One thread at a time walks: the main thread. */
-	static char entries[4096] __attribute__((aligned(8)));
+	/* readdir() would allocate. */
+	static _Thread_local char entries[4096] __attribute__((aligned(8)));
 	int fd, result = 0;
 
 	fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -168,7 +168,7 @@ pb_size_t record_signals(lmk_v1_Signal out[RECORD_SIGNALS], const struct lmk_sam
 		add_signal(out, &count, lmk_v1_Signal_Kind_SOME_STALL_US, verdict->some_us,
 			   verdict->some_limit_us, breached & LMK_SIGNAL_SOME);
 		add_signal(out, &count, lmk_v1_Signal_Kind_FULL_STALL_US,
-			   sample->psi_full_window_us, verdict->full_limit_us,
+			   verdict->full_us, verdict->full_limit_us,
 			   breached & LMK_SIGNAL_FULL);
 	}
 	if (sample->known & LMK_KNOWN_REFAULTS)

@@ -10,6 +10,7 @@
 #include "exit_code.h"
 #include "lease.h"
 #include "names.h"
+#include "pageout.h"
 #include "record.h"
 #include "rules.h"
 #include "swap.h"
@@ -85,6 +86,8 @@ static void add_counters(struct agent *agent, lmk_v1_Status *status)
 		add(status, "", "mm_exits_seen", counters.mm_exits_seen);
 		add(status, "", "other_kills", counters.other_kills);
 		add(status, "agent", "decisions", decider_decisions(agent->decider));
+		add(status, "pageout", "processes", pageout_counts().processes);
+		add(status, "pageout", "kb", pageout_counts().kb);
 	}
 	add(status, "lost", "ring", agent_ring_lost(agent));
 	add(status, "lost", "spool", agent->spool.unwritten);

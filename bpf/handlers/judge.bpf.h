@@ -133,8 +133,8 @@ __noinline int find_look(bool peek)
 	if (!policy)
 		return -EINVAL;
 	if (peek) {
-		run.look =
-			lmk_complete_stall(policy, sample) ? LMK_LOOK_COMPLETE : LMK_LOOK_PARTIAL;
+		run.look = lmk_complete_stall(policy, sample, &state.history) ? LMK_LOOK_COMPLETE
+									      : LMK_LOOK_PARTIAL;
 		return 0;
 	}
 	if (state.pending_look && sample->time_ns - state.pending_look_ns < PENDING_LOOK_NS) {
@@ -142,6 +142,8 @@ __noinline int find_look(bool peek)
 		return 0;
 	}
 	state.pending_look = LMK_LOOK_NONE;
+	if (!closed)
+		lmk_note_open(sample, &state.history);
 	run.look = lmk_look_of(policy, sample, &state.history);
 	if (run.look && !closed)
 		track();

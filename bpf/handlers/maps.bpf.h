@@ -61,6 +61,12 @@ struct {
 	__uint(max_entries, 16 * 1024);
 } renamed SEC(".maps");
 
+/* Processes that the agent may move to swap. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 * 1024);
+} cached SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -90,6 +96,8 @@ struct {
 struct adj_since {
 	__u64 start_ns; /* identity of the pid */
 	__u64 since_ns;
+	__s32 adj;
+	__u32 pad;
 };
 
 struct {

@@ -24,8 +24,8 @@ LMK_INLINE __u32 lmk_look_of(const struct lmk_policy *policy, const struct lmk_s
 			     struct lmk_history *history)
 {
 	__u64 window_ns = (__u64)policy->stall_psi_window_size_ms * 1000000, now = sample->time_ns;
-	int partial = lmk_partial_stall(policy, sample);
-	int complete = lmk_complete_stall(policy, sample);
+	int partial = lmk_partial_stall(policy, sample, history);
+	int complete = lmk_complete_stall(policy, sample, history);
 	__u32 look = LMK_LOOK_NONE;
 
 	if (policy->timing_evaluate != LMK_EVALUATE_ON_PSI_EVENTS)

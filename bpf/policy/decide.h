@@ -6,6 +6,7 @@
  *
  * An evaluation is
  *
+ *   lmk_note_open()  no kill is under way (any more)
  *   lmk_look_of()    whether to evaluate, and what woke us (cadence.h)
  *   lmk_track()      the history is brought up to the sample
  *   lmk_decide()     the reasons in lmkd's order; the first that holds gives the verdict
@@ -18,7 +19,8 @@
 #ifndef LMK_DECIDE_H
 #define LMK_DECIDE_H
 
-#include "policy/memory.h"
+#include "policy/loss.h"
+#include "policy/stall.h"
 #include "policy/thrashing.h"
 
 /* A floor that no process reaches. */
@@ -37,35 +39,6 @@ enum lmk_reclaiming {
 	LMK_RECLAIMING_KSWAPD = 1,
 	LMK_RECLAIMING_DIRECT = 2,
 };
-
-/* `some` stall in its window, each part of it weighted by who stalls. */
-LMK_INLINE __u64 lmk_weighted_some_us(const struct lmk_policy *policy,
-				      const struct lmk_sample *sample)
-{
-	__u64 foreground = sample->reclaim_foreground_us,
-	      background = sample->reclaim_background_us;
-	__u64 some_us = sample->psi_some_window_us;
-
-	if (!(sample->known & LMK_KNOWN_RECLAIM) || !(foreground + background))
-		return some_us;
-	return some_us *
-	       (foreground * policy->stall_foreground_weight_pct +
-		background * policy->stall_background_weight_pct) /
-	       ((foreground + background) * 100);
-}
-
-LMK_INLINE int lmk_partial_stall(const struct lmk_policy *policy, const struct lmk_sample *sample)
-{
-	return (sample->known & LMK_KNOWN_PSI) &&
-	       lmk_weighted_some_us(policy, sample) >=
-		       (__u64)policy->stall_psi_partial_stall_ms * 1000;
-}
-
-LMK_INLINE int lmk_complete_stall(const struct lmk_policy *policy, const struct lmk_sample *sample)
-{
-	return (sample->known & LMK_KNOWN_PSI) &&
-	       sample->psi_full_window_us >= (__u64)policy->stall_psi_complete_stall_ms * 1000;
-}
 
 LMK_INLINE __u32 lmk_reclaiming_now(const struct lmk_sample *sample,
 				    const struct lmk_history *history)
@@ -98,12 +71,15 @@ LMK_INLINE void lmk_track(const struct lmk_policy *policy, const struct lmk_samp
 		history->pgscan_direct_last = sample->pgscan_direct;
 		history->pgrefill_last = sample->pgrefill;
 		lmk_thrashing_rebase(policy, sample, history);
+		lmk_loss_rebase(sample, history);
 	}
 	history->cycle_after_kill = history->killed;
 	if (history->killed) {
 		history->killed = 0;
 		history->thrashing_before = 0;
 		lmk_thrashing_rebase(policy, sample, history);
+		/* What goes on taking memory goes on: the rate stays. */
+		lmk_loss_rebase(sample, history);
 	}
 	history->reclaiming = lmk_reclaiming_now(sample, history);
 	history->refaulted = history->primed < 2 || refaults != history->refault_last;
@@ -113,6 +89,7 @@ LMK_INLINE void lmk_track(const struct lmk_policy *policy, const struct lmk_samp
 	history->pgscan_direct_last = sample->pgscan_direct;
 	history->pgrefill_last = sample->pgrefill;
 	lmk_thrashing_update(policy, sample, history);
+	lmk_loss_update(sample, history);
 }
 
 /*
@@ -121,7 +98,7 @@ LMK_INLINE void lmk_track(const struct lmk_policy *policy, const struct lmk_samp
  * combination.
  */
 struct lmk_facts {
-	volatile int scarce, swap_low, partial, complete, critical_stall;
+	volatile int scarce, soon, swap_low, partial, complete, critical_stall;
 	volatile int thrashing, thrashing_base, thrashing_critical, swap_util;
 	volatile int direct, stuck, filecache_low;
 	volatile __u32 level;
@@ -133,10 +110,14 @@ LMK_INLINE void lmk_measure(const struct lmk_policy *policy, const struct lmk_sa
 {
 	verdict->available_limit_kb = lmk_scarcity_limit_kb(policy, sample);
 	verdict->free_kb = lmk_usable_free_kb(sample);
+	verdict->loss_ahead_kb = lmk_loss_ahead_kb(policy, history);
 	verdict->free_limit_kb = lmk_watermark_kb(sample, policy->low_mem_level);
+	if (verdict->loss_ahead_kb)
+		verdict->free_limit_kb += sample->protection_kb + verdict->loss_ahead_kb;
 	verdict->swap_free_kb = lmk_swap_free_kb(policy, sample);
 	verdict->swap_limit_kb = lmk_swap_limit_kb(policy, sample);
-	verdict->some_us = lmk_weighted_some_us(policy, sample);
+	verdict->some_us = lmk_weighted_some_us(policy, sample, history);
+	verdict->full_us = lmk_full_us(policy, sample, history);
 	verdict->some_limit_us = (__u64)policy->stall_psi_partial_stall_ms * 1000;
 	verdict->full_limit_us = (__u64)policy->stall_psi_complete_stall_ms * 1000;
 	verdict->reclaim_limit_us = (__u64)policy->reclaim_direct_reclaim_threshold_ms * 1000;
@@ -158,6 +139,7 @@ LMK_INLINE void lmk_find_facts(const struct lmk_policy *policy, const struct lmk
 
 	facts->level = verdict->level;
 	facts->scarce = lmk_is_scarce(policy, sample);
+	facts->soon = verdict->loss_ahead_kb && verdict->free_kb < verdict->free_limit_kb;
 	facts->swap_low = lmk_swap_is_low(policy, sample, verdict->swap_free_kb);
 	facts->partial = psi && verdict->some_us >= verdict->some_limit_us;
 	facts->complete = look == LMK_LOOK_COMPLETE;
@@ -184,12 +166,13 @@ LMK_INLINE void lmk_find_breached(const struct lmk_policy *policy, const struct 
 	volatile __u32 *breached = &verdict->breached;
 
 	*breached = 0;
-	*breached |= facts->level >= lmk_level_below(policy->low_mem_level) ? LMK_SIGNAL_FREE : 0;
+	*breached |= facts->soon || facts->level >= lmk_level_below(policy->low_mem_level)
+			     ? LMK_SIGNAL_FREE
+			     : 0;
 	*breached |= facts->scarce ? LMK_SIGNAL_AVAILABLE : 0;
 	*breached |= facts->swap_low ? LMK_SIGNAL_SWAP : 0;
 	*breached |= facts->partial ? LMK_SIGNAL_SOME : 0;
-	*breached |= (sample->known & LMK_KNOWN_PSI) &&
-				     sample->psi_full_window_us >= verdict->full_limit_us
+	*breached |= (sample->known & LMK_KNOWN_PSI) && verdict->full_us >= verdict->full_limit_us
 			     ? LMK_SIGNAL_FULL
 			     : 0;
 	*breached |= facts->thrashing ? LMK_SIGNAL_THRASHING : 0;
@@ -253,7 +236,7 @@ LMK_INLINE void lmk_find_reason(const struct lmk_policy *policy, const struct lm
 	if (lmk_give(verdict, facts->partial, LMK_REASON_PARTIAL_STALL,
 		     policy->stall_partial_stall_min_score))
 		return;
-	lmk_give(verdict, facts->level >= lmk_level_below(policy->low_mem_level),
+	lmk_give(verdict, facts->soon || facts->level >= lmk_level_below(policy->low_mem_level),
 		 LMK_REASON_LOW_MEM, policy->low_mem_lowmem_min_oom_score);
 }
 
@@ -261,7 +244,10 @@ LMK_INLINE void lmk_find_reason(const struct lmk_policy *policy, const struct lm
 LMK_INLINE int lmk_is_idle(const struct lmk_policy *policy, const struct lmk_history *history,
 			   const struct lmk_facts *facts, __u32 look)
 {
-	if (look == LMK_LOOK_NONE || !facts->scarce)
+	int spared = !facts->scarce &&
+		     !(policy->scarcity_unless_thrashing && (facts->thrashing || facts->complete));
+
+	if (look == LMK_LOOK_NONE || spared)
 		return 1;
 	return policy->timing_early_out && history->reclaiming == LMK_RECLAIMING_NONE &&
 	       !history->refaulted;
@@ -321,6 +307,7 @@ LMK_INLINE void lmk_note_kill(const struct lmk_policy *policy, const struct lmk_
 			      struct lmk_history *history)
 {
 	history->killed = 1;
+	history->stall_rebased = 0;
 	history->thrashing_max_pct = 0;
 	if (lmk_is_for_thrashing(verdict))
 		lmk_thrashing_cut(policy, history);

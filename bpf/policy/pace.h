@@ -90,19 +90,27 @@ enum lmk_victim {
 	LMK_VICTIM_ENDED = 2, /* a zombie at most: its parent has been told */
 };
 
+/* How long the end of a victim whose memory is back already holds up the next kill. */
+#define LMK_END_PATIENCE_NS 200000000ULL
+
 /*
  * `victim`: enum lmk_victim. Open when the victim has ended and, where the policy waits for it,
  * its memory is back: with its memory released ahead it may still wait for a CPU to exit on, and
- * die after the next.
+ * die after the next. That is not waited for without end: it has nothing to give any more.
  */
 LMK_INLINE __u32 lmk_gate_of(const struct lmk_policy *policy, const struct lmk_pending *pending,
 			     __u64 now_ns, __u32 victim)
 {
 	__u64 timeout_ns = (__u64)policy->timing_kill_timeout_ms * 1000000;
 	__u64 retry_ns = (__u64)policy->timing_retry_ms * 1000000;
-	__u32 back = pending->memory_back_ns || pending->released || !policy->kills_wait_for_memory;
+	__u64 back_ns = pending->memory_back_ns ? pending->memory_back_ns : pending->last_signal_ns;
+	__u32 is_back = pending->memory_back_ns || pending->released;
+	__u32 back = is_back || !policy->kills_wait_for_memory;
 
 	if (!pending->pid || (back && victim == LMK_VICTIM_ENDED))
+		return LMK_GATE_OPEN;
+	if (policy->kills_wait_for_memory && is_back && victim == LMK_VICTIM_EXITING &&
+	    now_ns > back_ns && now_ns - back_ns >= LMK_END_PATIENCE_NS)
 		return LMK_GATE_OPEN;
 	if (timeout_ns && now_ns > pending->signalled_ns &&
 	    now_ns - pending->signalled_ns >= timeout_ns)

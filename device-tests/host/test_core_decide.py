@@ -46,6 +46,9 @@ def policy() -> Policy:
     """Each reason with a floor of its own, and none of the refinements."""
     chosen = preset("default")
     chosen.scarcity.available_below_pct = 10
+    chosen.scarcity.unless_thrashing = False
+    chosen.stall.since_kill = False
+    chosen.low_mem.horizon_ms = 0
     chosen.stall.psi_partial_stall_ms, chosen.stall.partial_stall_min_score = 100, 701
     chosen.stall.psi_complete_stall_ms, chosen.stall.complete_stall_min_score = 700, 101
     chosen.stall.stall_limit_critical_pct = 100
@@ -431,6 +434,30 @@ def test_where_nobody_knows_who_stalls_it_counts_as_it_is(policy: Policy) -> Non
     assert decide(policy, sample).reason == Reason.REASON_NONE
     unknown = replace(sample, known=sample.known & ~Known.RECLAIM)
     assert decide(policy, unknown).reason == Reason.REASON_PARTIAL_STALL
+
+
+# -- what is not spared ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"free_kb": 3_999, "refault_file": PAGES_FOR_50}, Reason.REASON_NONE),
+        ({"free_kb": 3_999, "refault_file": PAGES_FOR_51}, Reason.REASON_LOW_MEM_AND_THRASHING),
+        ({"psi_full_window_us": 699_999}, Reason.REASON_NONE),
+        ({"psi_full_window_us": 700_000}, Reason.REASON_NOT_RESPONDING),
+        # Stall of some, and a breached watermark, still have to wait for memory to be scarce.
+        ({"psi_some_window_us": 900_000}, Reason.REASON_NONE),
+        ({"free_kb": 100}, Reason.REASON_NONE),
+    ],
+)
+def test_thrashing_and_full_stall_are_reasons_while_memory_is_not_scarce(
+    policy: Policy, change: dict[str, Any], reason: int
+) -> None:
+    plenty = replace(CALM, time_ns=SCARCE.time_ns, **change)
+    assert decide(policy, plenty).reason == Reason.REASON_NONE
+    policy.scarcity.unless_thrashing = True
+    assert decide(policy, plenty).reason == reason
 
 
 # -- what a verdict says -----------------------------------------------------------------------

@@ -91,6 +91,31 @@ def test_the_gate_opens_when_the_memory_is_back_and_the_victim_has_ended(policy:
         assert core.gate(policy, pending, now, victim=Victim.ENDED) is Gate.OPEN
 
 
+@pytest.mark.parametrize(
+    ("after_ms", "victim", "gate"),
+    [
+        (199, Victim.EXITING, Gate.WAIT),
+        (200, Victim.EXITING, Gate.OPEN),
+        (201, Victim.EXITING, Gate.OPEN),
+        (201, Victim.ALIVE, Gate.WAIT),
+    ],
+)
+def test_a_victim_that_has_nothing_left_to_give_is_not_waited_for_long(
+    policy: Policy, after_ms: int, victim: Victim, gate: Gate
+) -> None:
+    back = SECOND + 30 * MS
+    now = back + after_ms * MS
+    for pending in (
+        replace(PENDING, memory_back_ns=back),
+        replace(PENDING, released=True, last_signal_ns=back),
+    ):
+        assert core.gate(policy, pending, now, victim=victim) is gate
+    # lmkd waits for the end, whatever came back.
+    policy.kills.wait_for_memory = False
+    waits = Gate.OPEN if victim is Victim.ENDED else Gate.WAIT
+    assert core.gate(policy, replace(PENDING, memory_back_ns=back), now, victim=victim) is waits
+
+
 def test_a_retry_is_counted_from_the_last_signal_not_the_first(policy: Policy) -> None:
     again = replace(PENDING, last_signal_ns=SECOND + 250 * MS, attempts=2)
     assert core.gate(policy, again, SECOND + 499 * MS) is Gate.WAIT

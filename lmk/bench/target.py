@@ -48,6 +48,7 @@ def target(
         zram_mb=zram_mb,
         disk_mb=disk_mb,
         own_time=own_time,
+        cpus=1 if own_time else 2,
         detached=False,
     )
     _put_first(guest)

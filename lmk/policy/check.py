@@ -79,7 +79,7 @@ def _rules(policy: Policy) -> Iterator[_Broken]:
     for field in _LEVELS:
         if _value(policy, field) not in (1, 2, 3):
             yield (field,), f"{field} is one of WATERMARK_MIN, WATERMARK_LOW, WATERMARK_HIGH"
-    for field in _FLOORS:
+    for field in _SCORES:
         yield from _floor(policy, field)
     yield from _swap(policy)
     yield from _thrashing(policy)
@@ -101,6 +101,7 @@ _REASON_FLOORS = (
     "reclaim.direct_reclaim_min_score",
 )
 _FLOORS = (*_REASON_FLOORS, "floors.perceptible_min_score", "floors.critical_min_score")
+_SCORES = (*_FLOORS, "rest.pageout_min_score")
 _LEVELS = ("swap.low_swap_level", "low_mem.level")
 _PERCENTS = (
     "scarcity.available_below_pct",
@@ -108,6 +109,7 @@ _PERCENTS = (
     "swap.swap_free_low_percentage",
     "swap.swap_util_max_pct",
     "thrashing.thrashing_limit_decay_pct",
+    "rest.pageout_swap_free_pct",
 )
 _WEIGHTS = ("stall.foreground_weight_pct", "stall.background_weight_pct")
 #: What the agent takes (bpf/agent/policy_check.c) and no other rule is about.
@@ -126,6 +128,8 @@ _RANGES = (
     ("thrashing.thrashing_limit_pct", 0, 1_000_000),
     ("thrashing.thrashing_limit_critical_pct", 0, 1_000_000),
     ("kills.largest_rss_up_to_score", -1000, 1000),
+    ("low_mem.horizon_ms", 0, 10_000),
+    ("rest.pageout_after_ms", 100, 3_600_000),
 )
 _OFF = 1001
 

@@ -16,6 +16,11 @@ __u32 lmk_core_look(const struct lmk_policy *policy, const struct lmk_sample *sa
 	return lmk_look_of(policy, sample, history);
 }
 
+void lmk_core_note_open(const struct lmk_sample *sample, struct lmk_history *history)
+{
+	lmk_note_open(sample, history);
+}
+
 void lmk_core_track(const struct lmk_policy *policy, const struct lmk_sample *sample,
 		    struct lmk_history *history)
 {

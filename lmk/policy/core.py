@@ -86,6 +86,7 @@ class Decider:
         view, struct = PolicyStruct.of(self.policy), _filled(SampleStruct(), sample)
         history, verdict = ctypes.byref(self.history), VerdictStruct()
         library = _library()
+        library.lmk_core_note_open(ctypes.byref(struct), history)
         found = Look(library.lmk_core_look(ctypes.byref(view), ctypes.byref(struct), history))
         self.look = found if look is None else look
         if self.look is not Look.NONE:

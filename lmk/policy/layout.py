@@ -65,11 +65,12 @@ class HistoryStruct(ctypes.Structure):
             "thrashing_since_ns", "refault_base", "lru_base_kb", "refault_last",
             "pgscan_kswapd_last", "pgscan_direct_last", "pgrefill_last", "partial_event_ns",
             "complete_event_ns", "poll_until_ns", "poll_next_ns", "budget_ns", "budget_at_ns",
+            "some_base_us", "full_base_us", "loss_since_ns", "loss_base_kb", "loss_kb_per_s",
         )),
         *((name, c_uint32) for name in (
             "thrashing_before", "thrashing_pct", "thrashing_max_pct", "thrashing_limit_pct",
             "primed", "killed", "cycle_after_kill", "check_filecache", "last_level",
-            "reclaiming", "refaulted", "pad",
+            "reclaiming", "refaulted", "stall_rebased",
         )),
     ]  # fmt: skip
 
@@ -103,9 +104,9 @@ class VerdictStruct(ctypes.Structure):
         ("breached", c_uint32),
         ("level", c_uint32),
         *((name, c_uint64) for name in (
-            "free_kb", "free_limit_kb", "available_limit_kb", "swap_free_kb", "swap_limit_kb",
-            "some_us", "some_limit_us", "full_limit_us", "reclaim_limit_us",
-            "filecache_limit_kb",
+            "free_kb", "free_limit_kb", "loss_ahead_kb", "available_limit_kb", "swap_free_kb",
+            "swap_limit_kb", "some_us", "full_us", "some_limit_us", "full_limit_us",
+            "reclaim_limit_us", "filecache_limit_kb",
         )),
         *((name, c_uint32) for name in (
             "thrashing_pct", "thrashing_limit_pct", "thrashing_max_pct", "swap_util_pct",

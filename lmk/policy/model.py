@@ -213,10 +213,12 @@ class Verdict:
     level: Level
     free_kb: int
     free_limit_kb: int
+    loss_ahead_kb: int
     available_limit_kb: int
     swap_free_kb: int
     swap_limit_kb: int
     some_us: int
+    full_us: int
     some_limit_us: int
     full_limit_us: int
     reclaim_limit_us: int

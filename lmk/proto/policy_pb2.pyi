@@ -125,6 +125,7 @@ class Policy(_message.Message):
     RECLAIM_FIELD_NUMBER: _builtins.int
     FLOORS_FIELD_NUMBER: _builtins.int
     KILLS_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
     ONLY_UIDS_FIELD_NUMBER: _builtins.int
     PROTECTED_UIDS_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
@@ -155,6 +156,8 @@ class Policy(_message.Message):
     @_builtins.property
     def kills(self) -> Global___Kills: ...
     @_builtins.property
+    def rest(self) -> Global___Rest: ...
+    @_builtins.property
     def only_uids(self) -> _containers.RepeatedCompositeFieldContainer[Global___UidRange]:
         """Where this list is not empty, only processes whose uid is in it may be victims."""
 
@@ -181,13 +184,14 @@ class Policy(_message.Message):
         reclaim: Global___Reclaim | None = ...,
         floors: Global___Floors | None = ...,
         kills: Global___Kills | None = ...,
+        rest: Global___Rest | None = ...,
         only_uids: _abc.Iterable[Global___UidRange] | None = ...,
         protected_uids: _abc.Iterable[Global___UidRange] | None = ...,
         rules: _abc.Iterable[Global___AppRule] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "reclaim", b"reclaim", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "reclaim", b"reclaim", "rest", b"rest", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "only_uids", b"only_uids", "protected_uids", b"protected_uids", "reclaim", b"reclaim", "rules", b"rules", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "only_uids", b"only_uids", "protected_uids", b"protected_uids", "reclaim", b"reclaim", "rest", b"rest", "rules", b"rules", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_negative_floor: _TypeAlias = _typing.Literal["allow_negative_floor"]  # noqa: Y015
     _WhichOneofArgType__allow_negative_floor: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor"]  # noqa: Y015
@@ -312,20 +316,31 @@ class Scarcity(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AVAILABLE_BELOW_PCT_FIELD_NUMBER: _builtins.int
+    UNLESS_THRASHING_FIELD_NUMBER: _builtins.int
     available_below_pct: _builtins.int
     """MemAvailable (as the kernel reckons it) below this share of MemTotal. 100: always, as lmkd."""
+    unless_thrashing: _builtins.bool
+    """What comes back soon after it was given up was not to be spared: thrashing, and a device that
+    does not respond, are reasons however much is available.
+    """
     def __init__(
         self,
         *,
         available_below_pct: _builtins.int | None = ...,
+        unless_thrashing: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_below_pct", b"_available_below_pct", "available_below_pct", b"available_below_pct"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_below_pct", b"_available_below_pct", "_unless_thrashing", b"_unless_thrashing", "available_below_pct", b"available_below_pct", "unless_thrashing", b"unless_thrashing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_below_pct", b"_available_below_pct", "available_below_pct", b"available_below_pct"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_below_pct", b"_available_below_pct", "_unless_thrashing", b"_unless_thrashing", "available_below_pct", b"available_below_pct", "unless_thrashing", b"unless_thrashing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available_below_pct: _TypeAlias = _typing.Literal["available_below_pct"]  # noqa: Y015
     _WhichOneofArgType__available_below_pct: _TypeAlias = _typing.Literal["_available_below_pct", b"_available_below_pct"]  # noqa: Y015
+    _WhichOneofReturnType__unless_thrashing: _TypeAlias = _typing.Literal["unless_thrashing"]  # noqa: Y015
+    _WhichOneofArgType__unless_thrashing: _TypeAlias = _typing.Literal["_unless_thrashing", b"_unless_thrashing"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__available_below_pct) -> _WhichOneofReturnType__available_below_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unless_thrashing) -> _WhichOneofReturnType__unless_thrashing | None: ...
 
 Global___Scarcity: _TypeAlias = Scarcity  # noqa: Y015
 
@@ -344,6 +359,7 @@ class Stall(_message.Message):
     FOREGROUND_UP_TO_SCORE_FIELD_NUMBER: _builtins.int
     FOREGROUND_WEIGHT_PCT_FIELD_NUMBER: _builtins.int
     BACKGROUND_WEIGHT_PCT_FIELD_NUMBER: _builtins.int
+    SINCE_KILL_FIELD_NUMBER: _builtins.int
     psi_partial_stall_ms: _builtins.int
     """`some` stall within the window that is too much."""
     psi_complete_stall_ms: _builtins.int
@@ -362,6 +378,8 @@ class Stall(_message.Message):
     """
     foreground_weight_pct: _builtins.int
     background_weight_pct: _builtins.int
+    since_kill: _builtins.bool
+    """Stall counts only from when the memory of the last kill was back."""
     def __init__(
         self,
         *,
@@ -374,10 +392,11 @@ class Stall(_message.Message):
         foreground_up_to_score: _builtins.int | None = ...,
         foreground_weight_pct: _builtins.int | None = ...,
         background_weight_pct: _builtins.int | None = ...,
+        since_kill: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct", "_complete_stall_min_score", b"_complete_stall_min_score", "_foreground_up_to_score", b"_foreground_up_to_score", "_foreground_weight_pct", b"_foreground_weight_pct", "_partial_stall_min_score", b"_partial_stall_min_score", "_psi_complete_stall_ms", b"_psi_complete_stall_ms", "_psi_partial_stall_ms", b"_psi_partial_stall_ms", "_psi_window_size_ms", b"_psi_window_size_ms", "_stall_limit_critical_pct", b"_stall_limit_critical_pct", "background_weight_pct", b"background_weight_pct", "complete_stall_min_score", b"complete_stall_min_score", "foreground_up_to_score", b"foreground_up_to_score", "foreground_weight_pct", b"foreground_weight_pct", "partial_stall_min_score", b"partial_stall_min_score", "psi_complete_stall_ms", b"psi_complete_stall_ms", "psi_partial_stall_ms", b"psi_partial_stall_ms", "psi_window_size_ms", b"psi_window_size_ms", "stall_limit_critical_pct", b"stall_limit_critical_pct"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct", "_complete_stall_min_score", b"_complete_stall_min_score", "_foreground_up_to_score", b"_foreground_up_to_score", "_foreground_weight_pct", b"_foreground_weight_pct", "_partial_stall_min_score", b"_partial_stall_min_score", "_psi_complete_stall_ms", b"_psi_complete_stall_ms", "_psi_partial_stall_ms", b"_psi_partial_stall_ms", "_psi_window_size_ms", b"_psi_window_size_ms", "_since_kill", b"_since_kill", "_stall_limit_critical_pct", b"_stall_limit_critical_pct", "background_weight_pct", b"background_weight_pct", "complete_stall_min_score", b"complete_stall_min_score", "foreground_up_to_score", b"foreground_up_to_score", "foreground_weight_pct", b"foreground_weight_pct", "partial_stall_min_score", b"partial_stall_min_score", "psi_complete_stall_ms", b"psi_complete_stall_ms", "psi_partial_stall_ms", b"psi_partial_stall_ms", "psi_window_size_ms", b"psi_window_size_ms", "since_kill", b"since_kill", "stall_limit_critical_pct", b"stall_limit_critical_pct"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct", "_complete_stall_min_score", b"_complete_stall_min_score", "_foreground_up_to_score", b"_foreground_up_to_score", "_foreground_weight_pct", b"_foreground_weight_pct", "_partial_stall_min_score", b"_partial_stall_min_score", "_psi_complete_stall_ms", b"_psi_complete_stall_ms", "_psi_partial_stall_ms", b"_psi_partial_stall_ms", "_psi_window_size_ms", b"_psi_window_size_ms", "_stall_limit_critical_pct", b"_stall_limit_critical_pct", "background_weight_pct", b"background_weight_pct", "complete_stall_min_score", b"complete_stall_min_score", "foreground_up_to_score", b"foreground_up_to_score", "foreground_weight_pct", b"foreground_weight_pct", "partial_stall_min_score", b"partial_stall_min_score", "psi_complete_stall_ms", b"psi_complete_stall_ms", "psi_partial_stall_ms", b"psi_partial_stall_ms", "psi_window_size_ms", b"psi_window_size_ms", "stall_limit_critical_pct", b"stall_limit_critical_pct"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct", "_complete_stall_min_score", b"_complete_stall_min_score", "_foreground_up_to_score", b"_foreground_up_to_score", "_foreground_weight_pct", b"_foreground_weight_pct", "_partial_stall_min_score", b"_partial_stall_min_score", "_psi_complete_stall_ms", b"_psi_complete_stall_ms", "_psi_partial_stall_ms", b"_psi_partial_stall_ms", "_psi_window_size_ms", b"_psi_window_size_ms", "_since_kill", b"_since_kill", "_stall_limit_critical_pct", b"_stall_limit_critical_pct", "background_weight_pct", b"background_weight_pct", "complete_stall_min_score", b"complete_stall_min_score", "foreground_up_to_score", b"foreground_up_to_score", "foreground_weight_pct", b"foreground_weight_pct", "partial_stall_min_score", b"partial_stall_min_score", "psi_complete_stall_ms", b"psi_complete_stall_ms", "psi_partial_stall_ms", b"psi_partial_stall_ms", "psi_window_size_ms", b"psi_window_size_ms", "since_kill", b"since_kill", "stall_limit_critical_pct", b"stall_limit_critical_pct"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__background_weight_pct: _TypeAlias = _typing.Literal["background_weight_pct"]  # noqa: Y015
     _WhichOneofArgType__background_weight_pct: _TypeAlias = _typing.Literal["_background_weight_pct", b"_background_weight_pct"]  # noqa: Y015
@@ -395,6 +414,8 @@ class Stall(_message.Message):
     _WhichOneofArgType__psi_partial_stall_ms: _TypeAlias = _typing.Literal["_psi_partial_stall_ms", b"_psi_partial_stall_ms"]  # noqa: Y015
     _WhichOneofReturnType__psi_window_size_ms: _TypeAlias = _typing.Literal["psi_window_size_ms"]  # noqa: Y015
     _WhichOneofArgType__psi_window_size_ms: _TypeAlias = _typing.Literal["_psi_window_size_ms", b"_psi_window_size_ms"]  # noqa: Y015
+    _WhichOneofReturnType__since_kill: _TypeAlias = _typing.Literal["since_kill"]  # noqa: Y015
+    _WhichOneofArgType__since_kill: _TypeAlias = _typing.Literal["_since_kill", b"_since_kill"]  # noqa: Y015
     _WhichOneofReturnType__stall_limit_critical_pct: _TypeAlias = _typing.Literal["stall_limit_critical_pct"]  # noqa: Y015
     _WhichOneofArgType__stall_limit_critical_pct: _TypeAlias = _typing.Literal["_stall_limit_critical_pct", b"_stall_limit_critical_pct"]  # noqa: Y015
     @_typing.overload
@@ -413,6 +434,8 @@ class Stall(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_partial_stall_ms) -> _WhichOneofReturnType__psi_partial_stall_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__psi_window_size_ms) -> _WhichOneofReturnType__psi_window_size_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__since_kill) -> _WhichOneofReturnType__since_kill | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stall_limit_critical_pct) -> _WhichOneofReturnType__stall_limit_critical_pct | None: ...
 
@@ -571,6 +594,7 @@ class LowMem(_message.Message):
     WATERMARK_PER_ZONE_FIELD_NUMBER: _builtins.int
     RELAXED_AVAILABLE_MEMORY_FIELD_NUMBER: _builtins.int
     PRESSURE_AFTER_KILL_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    HORIZON_MS_FIELD_NUMBER: _builtins.int
     lowmem_min_oom_score: _builtins.int
     """Floor where free memory below `level` alone is a reason. 1001: off."""
     level: Global___Watermark.ValueType
@@ -582,6 +606,10 @@ class LowMem(_message.Message):
     """Clean cache and what compresses count as easily available."""
     pressure_after_kill_min_score: _builtins.int
     """Floor where free memory is below the min watermark even after a kill. 1001: off."""
+    horizon_ms: _builtins.int
+    """Free memory that is below `level` this much later, at the rate at which it goes now, is low.
+    0: off.
+    """
     def __init__(
         self,
         *,
@@ -590,11 +618,14 @@ class LowMem(_message.Message):
         watermark_per_zone: _builtins.bool | None = ...,
         relaxed_available_memory: _builtins.bool | None = ...,
         pressure_after_kill_min_score: _builtins.int | None = ...,
+        horizon_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_lowmem_min_oom_score", b"_lowmem_min_oom_score", "_pressure_after_kill_min_score", b"_pressure_after_kill_min_score", "_relaxed_available_memory", b"_relaxed_available_memory", "_watermark_per_zone", b"_watermark_per_zone", "level", b"level", "lowmem_min_oom_score", b"lowmem_min_oom_score", "pressure_after_kill_min_score", b"pressure_after_kill_min_score", "relaxed_available_memory", b"relaxed_available_memory", "watermark_per_zone", b"watermark_per_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_horizon_ms", b"_horizon_ms", "_level", b"_level", "_lowmem_min_oom_score", b"_lowmem_min_oom_score", "_pressure_after_kill_min_score", b"_pressure_after_kill_min_score", "_relaxed_available_memory", b"_relaxed_available_memory", "_watermark_per_zone", b"_watermark_per_zone", "horizon_ms", b"horizon_ms", "level", b"level", "lowmem_min_oom_score", b"lowmem_min_oom_score", "pressure_after_kill_min_score", b"pressure_after_kill_min_score", "relaxed_available_memory", b"relaxed_available_memory", "watermark_per_zone", b"watermark_per_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_lowmem_min_oom_score", b"_lowmem_min_oom_score", "_pressure_after_kill_min_score", b"_pressure_after_kill_min_score", "_relaxed_available_memory", b"_relaxed_available_memory", "_watermark_per_zone", b"_watermark_per_zone", "level", b"level", "lowmem_min_oom_score", b"lowmem_min_oom_score", "pressure_after_kill_min_score", b"pressure_after_kill_min_score", "relaxed_available_memory", b"relaxed_available_memory", "watermark_per_zone", b"watermark_per_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_horizon_ms", b"_horizon_ms", "_level", b"_level", "_lowmem_min_oom_score", b"_lowmem_min_oom_score", "_pressure_after_kill_min_score", b"_pressure_after_kill_min_score", "_relaxed_available_memory", b"_relaxed_available_memory", "_watermark_per_zone", b"_watermark_per_zone", "horizon_ms", b"horizon_ms", "level", b"level", "lowmem_min_oom_score", b"lowmem_min_oom_score", "pressure_after_kill_min_score", b"pressure_after_kill_min_score", "relaxed_available_memory", b"relaxed_available_memory", "watermark_per_zone", b"watermark_per_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__horizon_ms: _TypeAlias = _typing.Literal["horizon_ms"]  # noqa: Y015
+    _WhichOneofArgType__horizon_ms: _TypeAlias = _typing.Literal["_horizon_ms", b"_horizon_ms"]  # noqa: Y015
     _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
     _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
     _WhichOneofReturnType__lowmem_min_oom_score: _TypeAlias = _typing.Literal["lowmem_min_oom_score"]  # noqa: Y015
@@ -605,6 +636,8 @@ class LowMem(_message.Message):
     _WhichOneofArgType__relaxed_available_memory: _TypeAlias = _typing.Literal["_relaxed_available_memory", b"_relaxed_available_memory"]  # noqa: Y015
     _WhichOneofReturnType__watermark_per_zone: _TypeAlias = _typing.Literal["watermark_per_zone"]  # noqa: Y015
     _WhichOneofArgType__watermark_per_zone: _TypeAlias = _typing.Literal["_watermark_per_zone", b"_watermark_per_zone"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__horizon_ms) -> _WhichOneofReturnType__horizon_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
     @_typing.overload
@@ -725,6 +758,47 @@ class Kills(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__wait_for_memory) -> _WhichOneofReturnType__wait_for_memory | None: ...
 
 Global___Kills: _TypeAlias = Kills  # noqa: Y015
+
+@_typing.final
+class Rest(_message.Message):
+    """Cached apps are moved to swap ahead of need, so that memory is free when it is asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGEOUT_MIN_SCORE_FIELD_NUMBER: _builtins.int
+    PAGEOUT_AFTER_MS_FIELD_NUMBER: _builtins.int
+    PAGEOUT_SWAP_FREE_PCT_FIELD_NUMBER: _builtins.int
+    pageout_min_score: _builtins.int
+    """Processes from this oom_score_adj on. 1001: off."""
+    pageout_after_ms: _builtins.int
+    """How long a process has been at or above it, and no kill has been wanted, before it is moved."""
+    pageout_swap_free_pct: _builtins.int
+    """No more is moved once less than this share of swap is free."""
+    def __init__(
+        self,
+        *,
+        pageout_min_score: _builtins.int | None = ...,
+        pageout_after_ms: _builtins.int | None = ...,
+        pageout_swap_free_pct: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pageout_after_ms", b"_pageout_after_ms", "_pageout_min_score", b"_pageout_min_score", "_pageout_swap_free_pct", b"_pageout_swap_free_pct", "pageout_after_ms", b"pageout_after_ms", "pageout_min_score", b"pageout_min_score", "pageout_swap_free_pct", b"pageout_swap_free_pct"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pageout_after_ms", b"_pageout_after_ms", "_pageout_min_score", b"_pageout_min_score", "_pageout_swap_free_pct", b"_pageout_swap_free_pct", "pageout_after_ms", b"pageout_after_ms", "pageout_min_score", b"pageout_min_score", "pageout_swap_free_pct", b"pageout_swap_free_pct"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pageout_after_ms: _TypeAlias = _typing.Literal["pageout_after_ms"]  # noqa: Y015
+    _WhichOneofArgType__pageout_after_ms: _TypeAlias = _typing.Literal["_pageout_after_ms", b"_pageout_after_ms"]  # noqa: Y015
+    _WhichOneofReturnType__pageout_min_score: _TypeAlias = _typing.Literal["pageout_min_score"]  # noqa: Y015
+    _WhichOneofArgType__pageout_min_score: _TypeAlias = _typing.Literal["_pageout_min_score", b"_pageout_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__pageout_swap_free_pct: _TypeAlias = _typing.Literal["pageout_swap_free_pct"]  # noqa: Y015
+    _WhichOneofArgType__pageout_swap_free_pct: _TypeAlias = _typing.Literal["_pageout_swap_free_pct", b"_pageout_swap_free_pct"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pageout_after_ms) -> _WhichOneofReturnType__pageout_after_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pageout_min_score) -> _WhichOneofReturnType__pageout_min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pageout_swap_free_pct) -> _WhichOneofReturnType__pageout_swap_free_pct | None: ...
+
+Global___Rest: _TypeAlias = Rest  # noqa: Y015
 
 @_typing.final
 class UidRange(_message.Message):

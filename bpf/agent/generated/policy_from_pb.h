@@ -37,6 +37,7 @@ static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy
 	view->timing_early_out = pb->timing.early_out;
 	view->timing_shadow_timeout_ms = pb->timing.shadow_timeout_ms;
 	view->scarcity_available_below_pct = pb->scarcity.available_below_pct;
+	view->scarcity_unless_thrashing = pb->scarcity.unless_thrashing;
 	view->stall_psi_partial_stall_ms = pb->stall.psi_partial_stall_ms;
 	view->stall_psi_complete_stall_ms = pb->stall.psi_complete_stall_ms;
 	view->stall_psi_window_size_ms = pb->stall.psi_window_size_ms;
@@ -46,6 +47,7 @@ static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy
 	view->stall_foreground_up_to_score = pb->stall.foreground_up_to_score;
 	view->stall_foreground_weight_pct = pb->stall.foreground_weight_pct;
 	view->stall_background_weight_pct = pb->stall.background_weight_pct;
+	view->stall_since_kill = pb->stall.since_kill;
 	view->swap_swap_free_low_percentage = pb->swap.swap_free_low_percentage;
 	view->swap_no_swap_is_low = pb->swap.no_swap_is_low;
 	view->swap_low_swap_level = pb->swap.low_swap_level;
@@ -65,6 +67,7 @@ static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy
 	view->low_mem_watermark_per_zone = pb->low_mem.watermark_per_zone;
 	view->low_mem_relaxed_available_memory = pb->low_mem.relaxed_available_memory;
 	view->low_mem_pressure_after_kill_min_score = pb->low_mem.pressure_after_kill_min_score;
+	view->low_mem_horizon_ms = pb->low_mem.horizon_ms;
 	view->reclaim_direct_reclaim_threshold_ms = pb->reclaim.direct_reclaim_threshold_ms;
 	view->reclaim_direct_reclaim_min_score = pb->reclaim.direct_reclaim_min_score;
 	view->floors_perceptible_min_score = pb->floors.perceptible_min_score;
@@ -73,6 +76,9 @@ static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy
 	view->kills_max_per_minute = pb->kills.max_per_minute;
 	view->kills_order = pb->kills.order;
 	view->kills_largest_rss_up_to_score = pb->kills.largest_rss_up_to_score;
+	view->rest_pageout_min_score = pb->rest.pageout_min_score;
+	view->rest_pageout_after_ms = pb->rest.pageout_after_ms;
+	view->rest_pageout_swap_free_pct = pb->rest.pageout_swap_free_pct;
 	view->only_uids_count = (__u32)pb->only_uids_count;
 	for (unsigned int i = 0; i < pb->only_uids_count; i++) {
 		view->only_uids[i].first = pb->only_uids[i].first;

@@ -116,6 +116,12 @@ struct lmk_renamed_event {
 	__u32 pad;
 };
 
+/* Ring `cached`: a process that reached the policy's rest.pageout_min_score. */
+struct lmk_cached_event {
+	__s32 pid;
+	__u32 pad;
+};
+
 /* Map `agent`, array[1]: the agent's deciding thread, which task work may borrow. */
 struct lmk_agent_thread {
 	__s32 tid; /* 0: none */

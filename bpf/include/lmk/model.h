@@ -109,8 +109,13 @@ struct lmk_history {
 	__u64 complete_event_ns;
 	__u64 poll_until_ns;
 	__u64 poll_next_ns;
-	__u64 budget_ns;	/* credit for kills, in time */
-	__u64 budget_at_ns;	/* when it was reckoned */
+	__u64 budget_ns;    /* credit for kills, in time */
+	__u64 budget_at_ns; /* when it was reckoned */
+	__u64 some_base_us; /* stall since load, when the last kill's memory was back */
+	__u64 full_base_us;
+	__u64 loss_since_ns; /* begin of the time in which it is counted what free memory loses */
+	__u64 loss_base_kb;  /* free memory, then */
+	__u64 loss_kb_per_s;
 	__u32 thrashing_before; /* growth of the second before, percent */
 	__u32 thrashing_pct;
 	__u32 thrashing_max_pct;   /* since the last kill */
@@ -119,10 +124,10 @@ struct lmk_history {
 	__u32 killed;		/* since the last evaluation */
 	__u32 cycle_after_kill; /* this evaluation is the first after a kill */
 	__u32 check_filecache;
-	__u32 last_level; /* enum lmk_look of the last event */
-	__u32 reclaiming; /* enum lmk_reclaiming, of this evaluation */
-	__u32 refaulted;  /* since the last evaluation */
-	__u32 pad;
+	__u32 last_level;    /* enum lmk_look of the last event */
+	__u32 reclaiming;    /* enum lmk_reclaiming, of this evaluation */
+	__u32 refaulted;     /* since the last evaluation */
+	__u32 stall_rebased; /* since the last kill */
 };
 
 /* One process, as the victim order sees it. */
@@ -158,16 +163,18 @@ enum lmk_process_flags {
 };
 
 struct lmk_verdict {
-	__u32 reason;	/* enum lmk_reason */
-	__s32 floor;	/* oom_score_adj */
-	__u32 breached; /* enum lmk_signal bits */
-	__u32 level;	/* enum lmk_level of free memory */
-	__u64 free_kb;	/* that free_limit_kb is for: without CMA where that is not usable */
-	__u64 free_limit_kb;
+	__u32 reason;	     /* enum lmk_reason */
+	__s32 floor;	     /* oom_score_adj */
+	__u32 breached;	     /* enum lmk_signal bits */
+	__u32 level;	     /* enum lmk_level of free memory */
+	__u64 free_kb;	     /* that free_limit_kb is for: without CMA where that is not usable */
+	__u64 free_limit_kb; /* watermark, and loss_ahead_kb where there is any */
+	__u64 loss_ahead_kb; /* that free memory will lose within the policy's horizon */
 	__u64 available_limit_kb;
 	__u64 swap_free_kb; /* as far as it can be used */
 	__u64 swap_limit_kb;
-	__u64 some_us; /* weighted by who stalls */
+	__u64 some_us; /* that counts (policy/stall.h) */
+	__u64 full_us;
 	__u64 some_limit_us;
 	__u64 full_limit_us;
 	__u64 reclaim_limit_us;

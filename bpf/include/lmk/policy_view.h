@@ -35,6 +35,7 @@ struct lmk_policy {
 	__u32 timing_early_out;
 	__u32 timing_shadow_timeout_ms;
 	__u32 scarcity_available_below_pct;
+	__u32 scarcity_unless_thrashing;
 	__u32 stall_psi_partial_stall_ms;
 	__u32 stall_psi_complete_stall_ms;
 	__u32 stall_psi_window_size_ms;
@@ -44,6 +45,7 @@ struct lmk_policy {
 	__s32 stall_foreground_up_to_score;
 	__u32 stall_foreground_weight_pct;
 	__u32 stall_background_weight_pct;
+	__u32 stall_since_kill;
 	__u32 swap_swap_free_low_percentage;
 	__u32 swap_no_swap_is_low;
 	__u32 swap_low_swap_level;
@@ -63,6 +65,7 @@ struct lmk_policy {
 	__u32 low_mem_watermark_per_zone;
 	__u32 low_mem_relaxed_available_memory;
 	__s32 low_mem_pressure_after_kill_min_score;
+	__u32 low_mem_horizon_ms;
 	__u32 reclaim_direct_reclaim_threshold_ms;
 	__s32 reclaim_direct_reclaim_min_score;
 	__s32 floors_perceptible_min_score;
@@ -71,6 +74,9 @@ struct lmk_policy {
 	__u32 kills_max_per_minute;
 	__u32 kills_order;
 	__s32 kills_largest_rss_up_to_score;
+	__s32 rest_pageout_min_score;
+	__u32 rest_pageout_after_ms;
+	__u32 rest_pageout_swap_free_pct;
 	struct lmk_uid_range only_uids[LMK_UID_RANGES];
 	__u32 only_uids_count;
 	struct lmk_uid_range protected_uids[LMK_UID_RANGES];

@@ -28,7 +28,8 @@ __all__ = ["DISK", "Run", "Setting", "play"]
 
 #: Of a virtual device that is booted with a disk: what the load *thrash* reads.
 DISK = "/dev/vda"
-_SETTLE = timedelta(seconds=1)
+#: The apps are in the background for so long when an event begins; on phones, for minutes.
+_SETTLE = timedelta(seconds=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,11 @@ def play(setting: Setting, spec: Spec, load: Load, events: int | None = None) ->
         Probe(device, uid=PROBE_UID, size_kb=setting.scene.probe_kb, bundle=bundle) as probe,
     ):
         stage = Stage(device, cast.population, watch, setting.scene, setting.file, bundle)
-        stage.wait(_SETTLE)
         before, begin_ns = running(), _now_ns(device)
         for event in range(events):
             if event:
                 cast.population.refill()
-            stage.wait(timedelta(0))
+            stage.wait(_SETTLE)
             begun_ns.append(watch.now_ns)
             load.play(stage, played)
         end_ns, after = _now_ns(device), running()

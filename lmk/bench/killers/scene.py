@@ -213,7 +213,7 @@ def _shrink(stage: Stage, name: str) -> None:
 LOADS = {
     load.name: load
     for load in (
-        Load("burst", _burst, 3),
+        Load("burst", _burst, 2),
         Load("leak", _leak, 1),
         Load("thrash", _thrash, 1, reads_file=True),
     )

@@ -453,8 +453,8 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_RuleStatus_fields &lmk_v1_RuleStatus_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 12024
-#define lmk_v1_ControlRequest_size               3092
+#define lmk_v1_ControlReply_size                 12055
+#define lmk_v1_ControlRequest_size               3123
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
 #define lmk_v1_Done_size                         0
@@ -465,8 +465,8 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_RenewLease_size                   11
 #define lmk_v1_RequestKill_size                  12
 #define lmk_v1_RuleStatus_size                   12
-#define lmk_v1_SetPolicy_size                    3071
-#define lmk_v1_Status_size                       12003
+#define lmk_v1_SetPolicy_size                    3102
+#define lmk_v1_Status_size                       12034
 #define lmk_v1_StreamRequest_size                78
 
 #ifdef __cplusplus

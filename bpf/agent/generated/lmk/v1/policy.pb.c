@@ -36,6 +36,9 @@ PB_BIND(lmk_v1_Floors, lmk_v1_Floors, AUTO)
 PB_BIND(lmk_v1_Kills, lmk_v1_Kills, AUTO)
 
 
+PB_BIND(lmk_v1_Rest, lmk_v1_Rest, AUTO)
+
+
 PB_BIND(lmk_v1_UidRange, lmk_v1_UidRange, AUTO)
 
 

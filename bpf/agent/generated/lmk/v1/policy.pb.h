@@ -80,6 +80,10 @@ typedef struct _lmk_v1_Scarcity {
     /* MemAvailable (as the kernel reckons it) below this share of MemTotal. 100: always, as lmkd. */
     bool has_available_below_pct;
     uint32_t available_below_pct;
+    /* What comes back soon after it was given up was not to be spared: thrashing, and a device that
+ does not respond, are reasons however much is available. */
+    bool has_unless_thrashing;
+    bool unless_thrashing;
 } lmk_v1_Scarcity;
 
 /* Memory stall in a sliding window, as /proc/pressure/memory counts it. */
@@ -110,6 +114,9 @@ typedef struct _lmk_v1_Stall {
     uint32_t foreground_weight_pct;
     bool has_background_weight_pct;
     uint32_t background_weight_pct;
+    /* Stall counts only from when the memory of the last kill was back. */
+    bool has_since_kill;
+    bool since_kill;
 } lmk_v1_Stall;
 
 typedef struct _lmk_v1_Swap {
@@ -175,6 +182,10 @@ typedef struct _lmk_v1_LowMem {
     /* Floor where free memory is below the min watermark even after a kill. 1001: off. */
     bool has_pressure_after_kill_min_score;
     int32_t pressure_after_kill_min_score;
+    /* Free memory that is below `level` this much later, at the rate at which it goes now, is low.
+ 0: off. */
+    bool has_horizon_ms;
+    uint32_t horizon_ms;
 } lmk_v1_LowMem;
 
 typedef struct _lmk_v1_Reclaim {
@@ -207,6 +218,19 @@ typedef struct _lmk_v1_Kills {
     bool has_largest_rss_up_to_score;
     int32_t largest_rss_up_to_score;
 } lmk_v1_Kills;
+
+/* Cached apps are moved to swap ahead of need, so that memory is free when it is asked for. */
+typedef struct _lmk_v1_Rest {
+    /* Processes from this oom_score_adj on. 1001: off. */
+    bool has_pageout_min_score;
+    int32_t pageout_min_score;
+    /* How long a process has been at or above it, and no kill has been wanted, before it is moved. */
+    bool has_pageout_after_ms;
+    uint32_t pageout_after_ms;
+    /* No more is moved once less than this share of swap is free. */
+    bool has_pageout_swap_free_pct;
+    uint32_t pageout_swap_free_pct;
+} lmk_v1_Rest;
 
 /* Uids first..last, both included. */
 typedef struct _lmk_v1_UidRange {
@@ -275,6 +299,8 @@ typedef struct _lmk_v1_Policy {
     lmk_v1_Floors floors;
     bool has_kills;
     lmk_v1_Kills kills;
+    bool has_rest;
+    lmk_v1_Rest rest;
     /* Where this list is not empty, only processes whose uid is in it may be victims. */
     pb_size_t only_uids_count;
     lmk_v1_UidRange only_uids[8];
@@ -321,29 +347,32 @@ extern "C" {
 
 
 
+
 /* Initializer values for message structs */
-#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default}}
+#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, false, lmk_v1_Rest_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default}}
 #define lmk_v1_Timing_init_default               {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_Scarcity_init_default             {false, 0}
-#define lmk_v1_Stall_init_default                {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Scarcity_init_default             {false, 0, false, 0}
+#define lmk_v1_Stall_init_default                {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Swap_init_default                 {false, 0, false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Thrashing_init_default            {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_LowMem_init_default               {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0}
+#define lmk_v1_LowMem_init_default               {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Reclaim_init_default              {false, 0, false, 0}
 #define lmk_v1_Floors_init_default               {false, 0, false, 0}
 #define lmk_v1_Kills_init_default                {false, 0, false, 0, false, _lmk_v1_Order_MIN, false, 0}
+#define lmk_v1_Rest_init_default                 {false, 0, false, 0, false, 0}
 #define lmk_v1_UidRange_init_default             {false, 0, false, 0}
 #define lmk_v1_AppRule_init_default              {0, {lmk_v1_UidRange_init_default}, false, 0, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero}}
+#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, false, lmk_v1_Rest_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero}}
 #define lmk_v1_Timing_init_zero                  {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_Scarcity_init_zero                {false, 0}
-#define lmk_v1_Stall_init_zero                   {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Scarcity_init_zero                {false, 0, false, 0}
+#define lmk_v1_Stall_init_zero                   {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Swap_init_zero                    {false, 0, false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Thrashing_init_zero               {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_LowMem_init_zero                  {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0}
+#define lmk_v1_LowMem_init_zero                  {false, 0, false, _lmk_v1_Watermark_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Reclaim_init_zero                 {false, 0, false, 0}
 #define lmk_v1_Floors_init_zero                  {false, 0, false, 0}
 #define lmk_v1_Kills_init_zero                   {false, 0, false, 0, false, _lmk_v1_Order_MIN, false, 0}
+#define lmk_v1_Rest_init_zero                    {false, 0, false, 0, false, 0}
 #define lmk_v1_UidRange_init_zero                {false, 0, false, 0}
 #define lmk_v1_AppRule_init_zero                 {0, {lmk_v1_UidRange_init_zero}, false, 0, false, 0, false, 0, false, 0, false, 0}
 
@@ -359,6 +388,7 @@ extern "C" {
 #define lmk_v1_Timing_early_out_tag              9
 #define lmk_v1_Timing_shadow_timeout_ms_tag      10
 #define lmk_v1_Scarcity_available_below_pct_tag  1
+#define lmk_v1_Scarcity_unless_thrashing_tag     2
 #define lmk_v1_Stall_psi_partial_stall_ms_tag    1
 #define lmk_v1_Stall_psi_complete_stall_ms_tag   2
 #define lmk_v1_Stall_psi_window_size_ms_tag      3
@@ -368,6 +398,7 @@ extern "C" {
 #define lmk_v1_Stall_foreground_up_to_score_tag  7
 #define lmk_v1_Stall_foreground_weight_pct_tag   8
 #define lmk_v1_Stall_background_weight_pct_tag   9
+#define lmk_v1_Stall_since_kill_tag              10
 #define lmk_v1_Swap_swap_free_low_percentage_tag 1
 #define lmk_v1_Swap_no_swap_is_low_tag           2
 #define lmk_v1_Swap_low_swap_level_tag           3
@@ -387,6 +418,7 @@ extern "C" {
 #define lmk_v1_LowMem_watermark_per_zone_tag     3
 #define lmk_v1_LowMem_relaxed_available_memory_tag 4
 #define lmk_v1_LowMem_pressure_after_kill_min_score_tag 5
+#define lmk_v1_LowMem_horizon_ms_tag             6
 #define lmk_v1_Reclaim_direct_reclaim_threshold_ms_tag 1
 #define lmk_v1_Reclaim_direct_reclaim_min_score_tag 2
 #define lmk_v1_Floors_perceptible_min_score_tag  1
@@ -395,6 +427,9 @@ extern "C" {
 #define lmk_v1_Kills_max_per_minute_tag          2
 #define lmk_v1_Kills_order_tag                   3
 #define lmk_v1_Kills_largest_rss_up_to_score_tag 4
+#define lmk_v1_Rest_pageout_min_score_tag        1
+#define lmk_v1_Rest_pageout_after_ms_tag         2
+#define lmk_v1_Rest_pageout_swap_free_pct_tag    3
 #define lmk_v1_UidRange_first_tag                1
 #define lmk_v1_UidRange_last_tag                 2
 #define lmk_v1_AppRule_uids_tag                  1
@@ -417,6 +452,7 @@ extern "C" {
 #define lmk_v1_Policy_reclaim_tag                24
 #define lmk_v1_Policy_floors_tag                 25
 #define lmk_v1_Policy_kills_tag                  26
+#define lmk_v1_Policy_rest_tag                   27
 #define lmk_v1_Policy_only_uids_tag              30
 #define lmk_v1_Policy_protected_uids_tag         31
 #define lmk_v1_Policy_rules_tag                  40
@@ -435,6 +471,7 @@ X(a, STATIC,   OPTIONAL, MESSAGE,  low_mem,          23) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  reclaim,          24) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  floors,           25) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  kills,            26) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  rest,             27) \
 X(a, STATIC,   REPEATED, MESSAGE,  only_uids,        30) \
 X(a, STATIC,   REPEATED, MESSAGE,  protected_uids,   31) \
 X(a, STATIC,   REPEATED, MESSAGE,  rules,            40)
@@ -449,6 +486,7 @@ X(a, STATIC,   REPEATED, MESSAGE,  rules,            40)
 #define lmk_v1_Policy_reclaim_MSGTYPE lmk_v1_Reclaim
 #define lmk_v1_Policy_floors_MSGTYPE lmk_v1_Floors
 #define lmk_v1_Policy_kills_MSGTYPE lmk_v1_Kills
+#define lmk_v1_Policy_rest_MSGTYPE lmk_v1_Rest
 #define lmk_v1_Policy_only_uids_MSGTYPE lmk_v1_UidRange
 #define lmk_v1_Policy_protected_uids_MSGTYPE lmk_v1_UidRange
 #define lmk_v1_Policy_rules_MSGTYPE lmk_v1_AppRule
@@ -468,7 +506,8 @@ X(a, STATIC,   OPTIONAL, UINT32,   shadow_timeout_ms,  10)
 #define lmk_v1_Timing_DEFAULT NULL
 
 #define lmk_v1_Scarcity_FIELDLIST(X, a) \
-X(a, STATIC,   OPTIONAL, UINT32,   available_below_pct,   1)
+X(a, STATIC,   OPTIONAL, UINT32,   available_below_pct,   1) \
+X(a, STATIC,   OPTIONAL, BOOL,     unless_thrashing,   2)
 #define lmk_v1_Scarcity_CALLBACK NULL
 #define lmk_v1_Scarcity_DEFAULT NULL
 
@@ -481,7 +520,8 @@ X(a, STATIC,   OPTIONAL, SINT32,   complete_stall_min_score,   5) \
 X(a, STATIC,   OPTIONAL, UINT32,   stall_limit_critical_pct,   6) \
 X(a, STATIC,   OPTIONAL, SINT32,   foreground_up_to_score,   7) \
 X(a, STATIC,   OPTIONAL, UINT32,   foreground_weight_pct,   8) \
-X(a, STATIC,   OPTIONAL, UINT32,   background_weight_pct,   9)
+X(a, STATIC,   OPTIONAL, UINT32,   background_weight_pct,   9) \
+X(a, STATIC,   OPTIONAL, BOOL,     since_kill,       10)
 #define lmk_v1_Stall_CALLBACK NULL
 #define lmk_v1_Stall_DEFAULT NULL
 
@@ -512,7 +552,8 @@ X(a, STATIC,   OPTIONAL, SINT32,   lowmem_min_oom_score,   1) \
 X(a, STATIC,   OPTIONAL, UENUM,    level,             2) \
 X(a, STATIC,   OPTIONAL, BOOL,     watermark_per_zone,   3) \
 X(a, STATIC,   OPTIONAL, BOOL,     relaxed_available_memory,   4) \
-X(a, STATIC,   OPTIONAL, SINT32,   pressure_after_kill_min_score,   5)
+X(a, STATIC,   OPTIONAL, SINT32,   pressure_after_kill_min_score,   5) \
+X(a, STATIC,   OPTIONAL, UINT32,   horizon_ms,        6)
 #define lmk_v1_LowMem_CALLBACK NULL
 #define lmk_v1_LowMem_DEFAULT NULL
 
@@ -535,6 +576,13 @@ X(a, STATIC,   OPTIONAL, UENUM,    order,             3) \
 X(a, STATIC,   OPTIONAL, SINT32,   largest_rss_up_to_score,   4)
 #define lmk_v1_Kills_CALLBACK NULL
 #define lmk_v1_Kills_DEFAULT NULL
+
+#define lmk_v1_Rest_FIELDLIST(X, a) \
+X(a, STATIC,   OPTIONAL, SINT32,   pageout_min_score,   1) \
+X(a, STATIC,   OPTIONAL, UINT32,   pageout_after_ms,   2) \
+X(a, STATIC,   OPTIONAL, UINT32,   pageout_swap_free_pct,   3)
+#define lmk_v1_Rest_CALLBACK NULL
+#define lmk_v1_Rest_DEFAULT NULL
 
 #define lmk_v1_UidRange_FIELDLIST(X, a) \
 X(a, STATIC,   OPTIONAL, UINT32,   first,             1) \
@@ -565,6 +613,7 @@ extern const pb_msgdesc_t lmk_v1_LowMem_msg;
 extern const pb_msgdesc_t lmk_v1_Reclaim_msg;
 extern const pb_msgdesc_t lmk_v1_Floors_msg;
 extern const pb_msgdesc_t lmk_v1_Kills_msg;
+extern const pb_msgdesc_t lmk_v1_Rest_msg;
 extern const pb_msgdesc_t lmk_v1_UidRange_msg;
 extern const pb_msgdesc_t lmk_v1_AppRule_msg;
 
@@ -579,6 +628,7 @@ extern const pb_msgdesc_t lmk_v1_AppRule_msg;
 #define lmk_v1_Reclaim_fields &lmk_v1_Reclaim_msg
 #define lmk_v1_Floors_fields &lmk_v1_Floors_msg
 #define lmk_v1_Kills_fields &lmk_v1_Kills_msg
+#define lmk_v1_Rest_fields &lmk_v1_Rest_msg
 #define lmk_v1_UidRange_fields &lmk_v1_UidRange_msg
 #define lmk_v1_AppRule_fields &lmk_v1_AppRule_msg
 
@@ -586,11 +636,12 @@ extern const pb_msgdesc_t lmk_v1_AppRule_msg;
 #define lmk_v1_AppRule_size                      152
 #define lmk_v1_Floors_size                       12
 #define lmk_v1_Kills_size                        16
-#define lmk_v1_LowMem_size                       18
-#define lmk_v1_Policy_size                       3068
+#define lmk_v1_LowMem_size                       24
+#define lmk_v1_Policy_size                       3099
 #define lmk_v1_Reclaim_size                      12
-#define lmk_v1_Scarcity_size                     6
-#define lmk_v1_Stall_size                        54
+#define lmk_v1_Rest_size                         18
+#define lmk_v1_Scarcity_size                     8
+#define lmk_v1_Stall_size                        56
 #define lmk_v1_Swap_size                         36
 #define lmk_v1_Thrashing_size                    32
 #define lmk_v1_Timing_size                       52

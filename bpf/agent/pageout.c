@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pageout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "exit_code.h"
+#include "process.h"
+#include "ring.h"
+
+/* The generic table's number, as those of process.c. */
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+
+#define STACK_BYTES (64 * 1024)
+#define LOWEST_NICE 19
+/* Who is waited for; of more, the rest is found by looking at all processes afterwards. */
+#define WAITING_MAX 128
+#define USUAL_NICE  0
+/*
+ * What one call moves. Kernels may let a call run on for the rest of a tick before somebody who
+ * wakes up gets the CPU (PREEMPT_LAZY), so it is short: 50 us on a phone, 3 ms on an emulated CPU.
+ */
+#define CHUNK_BYTES (64UL * 1024)
+/* After so much it is asked again whether there is room, and whether the app is still cached. */
+#define ASK_BYTES (1024UL * 1024)
+/* A process with less in private memory is not worth the walk over its mappings. */
+#define LEAST_KB   1024
+#define POLICY_OFF 1001
+
+/* A process that has been at or above the policy's score since before `due_ns`. */
+struct waiting {
+	pid_t pid; /* 0: free */
+	__u64 start_ticks;
+	__u64 due_ns;
+};
+
+static struct pageout {
+	struct ring ring;
+	pthread_t thread;
+	int epoll_fd;
+	int wake; /* eventfd */
+	struct waiting waiting[WAITING_MAX];
+	bool look_at_all; /* when calm */
+	bool refused;	  /* this kernel does not let us */
+	_Atomic __s32 min_score;
+	_Atomic __u32 after_ms;
+	_Atomic __u32 swap_free_pct;
+	_Atomic __u64 held_ns; /* when a kill was last wanted */
+	_Atomic bool held;     /* since all processes were looked at last */
+	_Atomic pid_t tid;
+	_Atomic __u64 processes;
+	_Atomic __u64 kb;
+} pageout = {.wake = -1, .min_score = POLICY_OFF};
+
+static void wake(void)
+{
+	__u64 one = 1;
+	ssize_t written = write(pageout.wake, &one, sizeof(one));
+
+	(void)written; /* full means that it is woken already */
+}
+
+static void set_nice(int nice)
+{
+	if (pageout.tid && setpriority(PRIO_PROCESS, (id_t)pageout.tid, nice))
+		log_line("pageout: nice %d: %s", nice, strerror(errno));
+}
+
+/*
+ * The thread may be at work on the very process that is to die, whose end then waits for it: at its
+ * usual priority it would come to that when nobody else has anything to do.
+ */
+void pageout_hold(void)
+{
+	pageout.held_ns = boottime_ns();
+	if (pageout.min_score < POLICY_OFF && !atomic_exchange(&pageout.held, true)) {
+		set_nice(USUAL_NICE);
+		wake();
+	}
+}
+
+void pageout_set_policy(const lmk_v1_Policy *policy)
+{
+	pageout.after_ms = policy->rest.pageout_after_ms;
+	pageout.swap_free_pct = policy->rest.pageout_swap_free_pct;
+	/* A dry run changes nothing on the device. */
+	pageout.min_score = policy->dry_run ? POLICY_OFF : policy->rest.pageout_min_score;
+	pageout_hold();
+	/* Whoever waits may have been put off already. */
+	wake();
+}
+
+struct pageout_counts pageout_counts(void)
+{
+	return (struct pageout_counts){.processes = pageout.processes, .kb = pageout.kb};
+}
+
+static __u64 after_ns(void)
+{
+	return pageout.after_ms * NSEC_PER_MSEC;
+}
+
+static bool is_on(void)
+{
+	return !pageout.refused && pageout.min_score < POLICY_OFF;
+}
+
+/* Has no kill been wanted for so long? */
+static bool is_calm(void)
+{
+	return boottime_ns() >= pageout.held_ns + after_ns();
+}
+
+static bool swap_has_room(void)
+{
+	struct sysinfo info;
+
+	return !sysinfo(&info) && info.totalswap &&
+	       (__u64)info.freeswap * 100 > (__u64)info.totalswap * pageout.swap_free_pct;
+}
+
+static bool is_cached(pid_t pid)
+{
+	return process_oom_score_adj(pid) >= pageout.min_score;
+}
+
+/* Resident memory that is not shared, in KiB; 0 where it cannot be read. */
+static __u64 private_kb(pid_t pid)
+{
+	char path[32], text[96];
+	unsigned long resident, shared;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	if (read_small_file(path, text, sizeof(text)) <= 0 ||
+	    sscanf(text, "%*u %lu %lu", &resident, &shared) != 2 || shared > resident)
+		return 0;
+	return (resident - shared) * (__u64)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+static struct waiting *place_of(pid_t pid)
+{
+	for (unsigned int i = 0; i < WAITING_MAX; i++) {
+		if (pageout.waiting[i].pid == pid)
+			return &pageout.waiting[i];
+	}
+	return NULL;
+}
+
+static int await_one(pid_t pid, void *context)
+{
+	struct process_stat stat;
+	struct waiting *place;
+
+	(void)context;
+	if (!is_cached(pid) || private_kb(pid) < LEAST_KB || process_stat(pid, &stat))
+		return 0;
+	place = place_of(pid);
+	if (!place)
+		place = place_of(0);
+	if (!place) {
+		pageout.look_at_all = true;
+		return 0;
+	}
+	if (place->pid == pid && place->start_ticks == stat.start_ticks)
+		return 0;
+	*place = (struct waiting){
+		.pid = pid, .start_ticks = stat.start_ticks, .due_ns = boottime_ns() + after_ns()};
+	return 0;
+}
+
+static bool take_cached(const void *data, size_t size, void *context)
+{
+	const struct lmk_cached_event *event = data;
+
+	(void)context;
+	if (size < sizeof(*event) || !is_on())
+		return true;
+	/* It is told as its score is being set: it may not have grown yet, so it is not asked. */
+	if (!place_of(event->pid)) {
+		struct process_stat stat;
+		struct waiting *place = place_of(0);
+
+		if (!place)
+			pageout.look_at_all = true;
+		else if (!process_stat(event->pid, &stat))
+			*place = (struct waiting){.pid = event->pid,
+						  .start_ticks = stat.start_ticks,
+						  .due_ns = boottime_ns() + after_ns()};
+	}
+	return true;
+}
+
+/*
+ * Of those whose time has come the last to be killed; NULL: none yet. What is in swap gives little
+ * back when it is killed: whoever goes first is better left where it is while swap is short.
+ */
+static struct waiting *next_due(__u64 now_ns)
+{
+	struct waiting *best = NULL;
+	int best_adj = 0;
+
+	for (unsigned int i = 0; i < WAITING_MAX; i++) {
+		struct waiting *at = &pageout.waiting[i];
+		int adj;
+
+		if (!at->pid || at->due_ns > now_ns)
+			continue;
+		adj = process_oom_score_adj(at->pid);
+		if (best && adj >= best_adj)
+			continue;
+		best = at;
+		best_adj = adj;
+	}
+	return best;
+}
+
+/* When there is something to do; 0: not before somebody says so. */
+static __u64 due_ns(void)
+{
+	__u64 due = pageout.look_at_all ? 1 : 0, calm = pageout.held_ns + after_ns();
+
+	if (!is_on())
+		return 0;
+	for (unsigned int i = 0; i < WAITING_MAX; i++) {
+		if (pageout.waiting[i].pid && (!due || pageout.waiting[i].due_ns < due))
+			due = pageout.waiting[i].due_ns;
+	}
+	return due && due < calm ? calm : due;
+}
+
+/* One mapping of it. False: no more of this process now. */
+static bool move(const struct waiting *process, int pidfd, unsigned long begin, unsigned long end)
+{
+	unsigned long asked = end; /* not yet */
+
+	while (begin < end) {
+		struct iovec piece = {.iov_base = (void *)begin, .iov_len = end - begin};
+		long moved;
+
+		if (!is_calm() || !is_on())
+			return false;
+		if (asked == end || begin - asked >= ASK_BYTES) {
+			if (!swap_has_room() || !is_cached(process->pid))
+				return false;
+			asked = begin;
+		}
+		if (piece.iov_len > CHUNK_BYTES)
+			piece.iov_len = CHUNK_BYTES;
+		moved = syscall(SYS_process_madvise, pidfd, &piece, 1UL, MADV_PAGEOUT, 0U);
+		if (moved < 0 && errno == EINTR)
+			continue;
+		if (moved < 0 && (errno == ENOSYS || errno == EPERM)) {
+			log_line("pageout: process_madvise: %s", strerror(errno));
+			pageout.refused = true;
+			return false;
+		}
+		if (moved < 0 && errno == ESRCH)
+			return false;
+		/* EINVAL, ENOMEM: locked, or meanwhile unmapped. */
+		begin += piece.iov_len;
+	}
+	return true;
+}
+
+/* A line of /proc/PID/maps: private memory that no file is behind. */
+static bool is_private(const char *line, unsigned long *begin, unsigned long *end)
+{
+	char access[5];
+	unsigned long inode;
+
+	return sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", begin, end, access, &inode) == 4 &&
+	       access[1] == 'w' && access[3] == 'p' && !inode;
+}
+
+static void move_all(const struct waiting *process, int pidfd)
+{
+	static char text[4096 + 1];
+	unsigned long begin, end;
+	size_t have = 0;
+	bool go_on = true;
+	char path[32];
+	ssize_t got;
+	int maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", process->pid);
+	maps = open(path, O_RDONLY | O_CLOEXEC);
+	if (maps < 0)
+		return;
+	while (go_on && (got = read(maps, text + have, sizeof(text) - 1 - have)) > 0) {
+		char *line = text, *next;
+
+		have += (size_t)got;
+		text[have] = 0;
+		while (go_on && (next = strchr(line, '\n'))) {
+			*next = 0;
+			if (is_private(line, &begin, &end))
+				go_on = move(process, pidfd, begin, end);
+			line = next + 1;
+		}
+		have -= (size_t)(line - text);
+		memmove(text, line, have);
+		if (have == sizeof(text) - 1)
+			have = 0; /* no line is that long: a path that is */
+	}
+	close(maps);
+}
+
+/* The pid may be somebody else's by now: what the pidfd is for is asked once it is held. */
+static void page_out(const struct waiting *process)
+{
+	int pidfd = pidfd_open(process->pid);
+	__u64 before_kb, after_kb;
+
+	if (pidfd < 0)
+		return;
+	before_kb = private_kb(process->pid);
+	if (process_is(process->pid, process->start_ticks) && before_kb >= LEAST_KB) {
+		move_all(process, pidfd);
+		after_kb = private_kb(process->pid);
+		if (after_kb < before_kb && process_is(process->pid, process->start_ticks)) {
+			pageout.processes++;
+			pageout.kb += before_kb - after_kb;
+		}
+	}
+	close(pidfd);
+}
+
+static void do_what_is_due(void)
+{
+	struct waiting *place;
+
+	if (!is_on()) {
+		memset(pageout.waiting, 0, sizeof(pageout.waiting));
+		return;
+	}
+	set_nice(LOWEST_NICE);
+	pageout.held = false; /* from here on pageout_hold() raises it, and wakes it */
+	if (!is_calm()) {
+		pageout.held = true;
+		return;
+	}
+	/* Whom a kill interrupted, too: what is left of them is found again. */
+	if (pageout.look_at_all) {
+		pageout.look_at_all = false;
+		process_each(await_one, NULL);
+	}
+	while (is_on() && is_calm() && (place = next_due(boottime_ns()))) {
+		struct waiting process = *place;
+
+		place->pid = 0;
+		if (swap_has_room())
+			page_out(&process);
+	}
+}
+
+static int wait_ms(void)
+{
+	__u64 due = due_ns(), now_ns = boottime_ns();
+
+	if (!due)
+		return -1;
+	return due <= now_ns ? 0 : (int)((due - now_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+}
+
+static void *run(void *context)
+{
+	struct epoll_event event;
+
+	(void)context;
+	pthread_setname_np(pthread_self(), "lmk-pageout");
+	pageout.tid = gettid();
+	pageout.look_at_all = true;
+	for (;;) {
+		__u64 count;
+
+		epoll_wait(pageout.epoll_fd, &event, 1, wait_ms());
+		if (read(pageout.wake, &count, sizeof(count)) > 0)
+			pageout.look_at_all = true;
+		ring_consume(&pageout.ring, take_cached, NULL);
+		do_what_is_due();
+	}
+	return NULL;
+}
+
+static int watch(int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	return epoll_ctl(pageout.epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+int pageout_start(const struct pins *pins)
+{
+	pthread_attr_t attributes;
+	int error = ring_open(&pageout.ring, pins->cached, pins->cached_bytes);
+
+	if (error)
+		return error;
+	pageout.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	pageout.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pageout.epoll_fd < 0 || pageout.wake < 0)
+		return -errno;
+	error = watch(pins->cached);
+	if (!error)
+		error = watch(pageout.wake);
+	if (error)
+		return error;
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	error = pthread_create(&pageout.thread, &attributes, run, NULL);
+	pthread_attr_destroy(&attributes);
+	return -error;
+}
