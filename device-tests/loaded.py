@@ -106,13 +106,14 @@ def raw(policy: Policy) -> bytes:
 def _victims(abi: str) -> bytes:
     """The program of victims.c for `abi`."""
     source = Path(__file__).parent / "device" / "victims" / "victims.c"
-    assist = source_root() / "bpf" / "assist" / "assist.c"
+    assist = sorted((source_root() / "bpf" / "assist").glob("*.c"))
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "victims"
         command = [f"{ABIS[abi].triplet}-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
         command += ["-static", "-pthread", "-include", "linux/types.h"]
         command += [f"-I{source_root() / 'bpf' / 'include'}", f"-I{source_root() / 'bpf'}"]
-        command += ["-D_GNU_SOURCE", str(source), str(assist), "-o", str(output)]
+        command += ["-D_GNU_SOURCE", str(source), *map(str, assist)]
+        command += ["-o", str(output)]
         subprocess.run(command, check=True, timeout=120)
         return output.read_bytes()
 
@@ -345,6 +346,22 @@ class Loaded:
         text = self.root.run(f"{FOLDER}/victims race {_PINS} {threads}").text
         names = list(self.counters()["outcome"])
         return dict(zip(names, map(int, text.split()), strict=True))
+
+    def policies(
+        self, one: Policy, other: Policy, times: int, *, in_place: bool = False
+    ) -> tuple[int, int, int]:
+        """Put both in force by turns while decisions run.
+
+        :return: how many decisions were of `one`, of `other`, and of neither.
+        """
+        for name, policy in (("one", one), ("other", other)):
+            self.root.device.push(raw(policy), f"{FOLDER}/{name}")
+        words = f"{_PINS} {FOLDER}/one {FOLDER}/other {times}"
+        how = "in-place" if in_place else "swap"
+        result = self.root.run(f"{FOLDER}/victims policies {words} {how}", timeout=3 * PATIENCE)
+        assert result.exit_code == 0, result.error_text
+        of_one, of_other, of_neither = map(int, result.text.split())
+        return of_one, of_other, of_neither
 
     def ask(
         self, operation: int, pid: int = 0, token: int = 0, kill_id: int = 0, kill_result: int = 0

@@ -35,7 +35,6 @@ int agent_set_policy(struct agent *agent, const lmk_v1_Policy *policy)
 	__u8 bytes[lmk_v1_Policy_size];
 	pb_ostream_t stream = pb_ostream_from_buffer(bytes, sizeof(bytes));
 	struct lmk_policy view;
-	__u32 zero = 0;
 	int error;
 
 	if (!pb_encode(&stream, lmk_v1_Policy_fields, policy))
@@ -43,7 +42,7 @@ int agent_set_policy(struct agent *agent, const lmk_v1_Policy *policy)
 	lmk_policy_from_pb(policy, &view);
 	error = rules_prepare(agent, policy, &view);
 	if (!error)
-		error = bpf_map_set(agent->pins.policy, &zero, &view);
+		error = bpf_put_policy(&agent->pins, &view);
 	if (error)
 		return error;
 	if (policy != &agent->policy)

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "assist/put_policy.h"
+
 static int bpf(enum bpf_cmd command, union bpf_attr *attr)
 {
 	long result = syscall(SYS_bpf, command, attr, sizeof(*attr));
@@ -78,21 +80,49 @@ int bpf_run(int program, struct lmk_call *call)
 	return bpf(BPF_PROG_TEST_RUN, &attr);
 }
 
+/*
+ * On the assisted path the deciding thread cannot decide while somebody else has the claim, and
+ * kernels before 6.11 cannot keep a program from being scheduled away with it.
+ */
+static void go_first(void)
+{
+	struct sched_param first = {.sched_priority = 1};
+
+	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first);
+}
+
+static void go_as_usual(void)
+{
+	struct sched_param usual = {0};
+
+	sched_setscheduler(0, SCHED_OTHER, &usual);
+}
+
 int bpf_run_whole(const struct pins *pins, struct lmk_call *call)
 {
 	struct assist assist = {.call = pins->call, .walk = pins->walk, .iter = -1};
-	struct sched_param first = {.sched_priority = 1}, usual = {0};
 	int error;
 
-	/*
-	 * On the assisted path the deciding thread cannot decide while somebody else has the claim,
-	 * and kernels before 6.11 cannot keep a program from being scheduled away with it.
-	 */
-	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first);
+	go_first();
 	error = assist_run(&assist, call);
-	sched_setscheduler(0, SCHED_OTHER, &usual);
+	go_as_usual();
 	assist_close(&assist);
 	return error;
+}
+
+int bpf_put_policy(const struct pins *pins, const struct lmk_policy *policy)
+{
+	int error;
+
+	go_first();
+	error = put_policy(pins->call, pins->policy, policy);
+	go_as_usual();
+	return error;
+}
+
+int bpf_policy_in_force(const struct pins *pins, struct lmk_policy *policy)
+{
+	return policy_in_force(pins->call, pins->policy, policy);
 }
 
 int pins_open(struct pins *pins, const char **missing)
@@ -203,19 +233,24 @@ int pins_remove(void)
 int bpf_dry_run(void)
 {
 	struct lmk_policy policy;
-	__u32 zero = 0;
-	int map, error;
+	int map, error, first = 0;
 
 	map = object_get(LMK_PIN_DIR "/maps/policy");
 	if (map < 0)
 		return map;
-	error = bpf_map_get(map, &zero, &policy);
-	if (!error) {
-		policy.dry_run = 1;
-		error = bpf_map_set(map, &zero, &policy);
+	/* One word of each slot changes, so this needs neither the claim nor a slot that is free.
+	 */
+	for (__u32 slot = 0; slot < LMK_POLICY_SLOTS; slot++) {
+		error = bpf_map_get(map, &slot, &policy);
+		if (!error) {
+			policy.dry_run = 1;
+			error = bpf_map_set(map, &slot, &policy);
+		}
+		if (error && !first)
+			first = error;
 	}
 	close(map);
-	return error;
+	return first;
 }
 
 int bpf_stop(void)

@@ -61,6 +61,10 @@ int bpf_run(int program, struct lmk_call *call);
  */
 int bpf_run_whole(const struct pins *pins, struct lmk_call *call);
 
+/* Swaps the policy in force for this one, atomically (assist/put_policy.h). 0 or -errno. */
+int bpf_put_policy(const struct pins *pins, const struct lmk_policy *policy);
+int bpf_policy_in_force(const struct pins *pins, struct lmk_policy *policy);
+
 /* Costs of pinned programs. Returns how many, at most `max`. */
 unsigned int bpf_program_costs(struct program_cost *costs, unsigned int max);
 

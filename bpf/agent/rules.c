@@ -14,6 +14,7 @@
 #include "ring.h"
 
 static __u32 generation;		  /* of agent->policy */
+static __u32 prepared_generation;	  /* of the policy that is being prepared */
 static __s32 app_ids[LMK_APP_RULES];	  /* of agent->policy; PACKAGE_NOT_INSTALLED */
 static __s32 prepared_ids[LMK_APP_RULES]; /* of the policy that is being prepared */
 static struct ring renamed;
@@ -281,25 +282,20 @@ static bool keep_in_force(const struct scope *scope, const struct lmk_rule_key *
 	return key->generation == scope->generation;
 }
 
-/* What the handlers have: of a dead agent it goes on. */
-static __u32 generation_in_force(const struct pins *pins)
-{
-	struct lmk_policy view;
-	__u32 zero = 0;
-
-	return bpf_map_get(pins->policy, &zero, &view) ? 0 : view.rules_generation;
-}
-
 int rules_prepare(struct agent *agent, const lmk_v1_Policy *policy, struct lmk_policy *view)
 {
-	struct scope scope = {.pins = &agent->pins,
-			      .policy = policy,
-			      .generation = generation_in_force(&agent->pins)};
-	int error = 0;
+	struct scope scope = {.pins = &agent->pins, .policy = policy};
+	struct lmk_policy in_force;
+	int error;
 
+	/* What the handlers have: of a dead agent it goes on. */
+	error = bpf_policy_in_force(&agent->pins, &in_force);
+	if (error)
+		return error;
+	scope.generation = in_force.rules_generation;
 	/* Of a policy that was prepared and did not come into force. */
 	sweep(&scope, keep_in_force);
-	view->rules_generation = ++scope.generation;
+	prepared_generation = view->rules_generation = ++scope.generation;
 	view->rules_kinds = kinds_of(policy);
 	for (unsigned int i = 0; i < LMK_APP_RULES; i++)
 		prepared_ids[i] = PACKAGE_NOT_INSTALLED;
@@ -320,7 +316,7 @@ void rules_settle(struct agent *agent)
 {
 	struct scope scope;
 
-	generation = generation_in_force(&agent->pins);
+	generation = prepared_generation;
 	memcpy(app_ids, prepared_ids, sizeof(app_ids));
 	scope = current(agent);
 	sweep(&scope, keep_in_force);

@@ -3,36 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/bpf.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "bpf_call.h"
 
 /* Each candidate may take a walk and a signal, and the walks before: far fewer than this. */
 #define STEPS_MAX 64
 /* LMK_OP_SIGNALLED must get through: who has the claim keeps it for microseconds. */
 #define SETTLE_TRIES 1000
-
-static int bpf(enum bpf_cmd command, union bpf_attr *attr)
-{
-	long result = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return result < 0 ? -errno : (int)result;
-}
-
-static int run(const struct assist *assist, struct lmk_call *call)
-{
-	union bpf_attr attr = {.test = {.prog_fd = (__u32)assist->call,
-					.ctx_in = (__u64)(unsigned long)call,
-					.ctx_size_in = sizeof(*call)}};
-
-	return bpf(BPF_PROG_TEST_RUN, &attr);
-}
 
 static __u64 now_ns(void)
 {
@@ -93,7 +76,7 @@ static int open_iterator(const struct assist *assist)
 {
 	union bpf_attr attr = {.iter_create = {.link_fd = (__u32)assist->walk}};
 
-	return bpf(BPF_ITER_CREATE, &attr);
+	return bpf_call(BPF_ITER_CREATE, &attr);
 }
 
 /* The kernel allocates its buffer (32 KiB) with the first read; this one takes a byte. */
@@ -162,7 +145,7 @@ static int strike(const struct assist *assist, __s32 pid, __u64 token)
 
 	if (pidfd < 0)
 		return -errno;
-	error = run(assist, &question);
+	error = bpf_call_program(assist->call, &question);
 	if (!error)
 		error = question.result;
 	if (!error)
@@ -186,7 +169,7 @@ static int settle(const struct assist *assist, struct lmk_call *call)
 
 	for (int i = 0; i < SETTLE_TRIES; i++) {
 		call->op = LMK_OP_SIGNALLED;
-		error = run(assist, call);
+		error = bpf_call_program(assist->call, call);
 		if (error || call->outcome != LMK_OUT_CLAIMED || call->kill_result)
 			break;
 		usleep(1000);
@@ -205,7 +188,7 @@ static int go_on(struct assist *assist, struct lmk_call *call)
 			error = walk(assist);
 			call->op = LMK_OP_WALKED;
 			if (!error)
-				error = run(assist, call);
+				error = bpf_call_program(assist->call, call);
 		} else if (call->outcome == LMK_OUT_PROPOSED) {
 			strike_all(assist, call);
 			error = settle(assist, call);
@@ -234,7 +217,7 @@ int assist_run(struct assist *assist, struct lmk_call *call)
 	int error;
 
 	tell_psi(assist, call);
-	error = run(assist, call);
+	error = bpf_call_program(assist->call, call);
 	if (error)
 		return error;
 	if (call->wants_psi)

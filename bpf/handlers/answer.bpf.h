@@ -84,6 +84,24 @@ static __always_inline int find_kernel(const struct lmk_policy *policy)
 	return result ? result : find_nodes();
 }
 
+/*
+ * The policy that user space has written into the other slot, from the next decision on. Under the
+ * claim. What was found under the one before is not what this one would find.
+ */
+static __always_inline void put_in_force(__u32 slot)
+{
+	*(volatile __u32 *)&state.policy_slot = slot;
+	state.pending_look = LMK_LOOK_NONE;
+	state.barren_ns = 0;
+}
+
+static __always_inline int tell_policy(struct lmk_call *call)
+{
+	call->policy_slot = state.policy_slot;
+	call->result = 0;
+	return 0;
+}
+
 /* kills[] index of this process, or KILLS. */
 __noinline int kill_index(__s32 pid, __u64 start_ns)
 {

@@ -170,6 +170,27 @@ static __always_inline int signalled(struct lmk_call *call)
 		     token);
 }
 
+/* result -EBUSY: try again; whoever has the claim may be walking or signalling. */
+static __always_inline int set_policy(struct lmk_call *call)
+{
+	__u64 token;
+
+	call->result = -EINVAL;
+	if (call->policy_slot >= LMK_POLICY_SLOTS)
+		return 0;
+	call->result = -EBUSY;
+	token = take_claim();
+	if (!token)
+		return 0;
+	put_in_force(call->policy_slot);
+	/* Of somebody who lost the claim. */
+	stages.stage = STAGE_NONE;
+	stages.op = LMK_OP_RUN;
+	call->result = 0;
+	drop_claim(token);
+	return 0;
+}
+
 SEC("syscall")
 int lmk_call(struct lmk_call *call)
 {
@@ -187,6 +208,10 @@ int lmk_call(struct lmk_call *call)
 		return init(call);
 	case LMK_OP_STOP:
 		return stop(call);
+	case LMK_OP_POLICY:
+		return tell_policy(call);
+	case LMK_OP_SET_POLICY:
+		return set_policy(call);
 	case LMK_OP_WALKED:
 		return walked(call);
 	case LMK_OP_CONFIRM:

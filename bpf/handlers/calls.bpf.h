@@ -154,6 +154,26 @@ static __always_inline int self_test(struct lmk_call *call)
 	return 0;
 }
 
+/* result -EBUSY: try again. */
+static __always_inline int set_policy(struct lmk_call *call)
+{
+	__u64 token;
+
+	call->result = -EINVAL;
+	if (call->policy_slot >= LMK_POLICY_SLOTS)
+		return 0;
+	call->result = -EBUSY;
+	bpf_preempt_disable();
+	token = take_claim();
+	if (token) {
+		put_in_force(call->policy_slot);
+		call->result = 0;
+		drop_claim(token);
+	}
+	bpf_preempt_enable();
+	return 0;
+}
+
 SEC("syscall")
 int lmk_call(struct lmk_call *call)
 {
@@ -171,6 +191,10 @@ int lmk_call(struct lmk_call *call)
 		return init(call);
 	case LMK_OP_STOP:
 		return stop(call);
+	case LMK_OP_POLICY:
+		return tell_policy(call);
+	case LMK_OP_SET_POLICY:
+		return set_policy(call);
 	}
 	call->result = -EINVAL;
 	return 0;

@@ -27,9 +27,14 @@ const volatile __u32 use_task_work = 1;
 /* ___GFP_DIRECT_RECLAIM_BIT: an enum since 6.9, 10 in every kernel from 5.10 to 7.3. */
 const volatile __u32 gfp_direct_reclaim_bit = 10;
 
+/*
+ * state.policy_slot is in force. Nobody writes into that one: the next policy is written into the
+ * other, which is put in force under the claim (put_in_force()), so that a decision works with one
+ * policy from its beginning to its end.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, LMK_POLICY_SLOTS);
 	__type(key, __u32);
 	__type(value, struct lmk_policy);
 } policy SEC(".maps");
@@ -152,6 +157,7 @@ struct {
 	__u32 gate_state;		     /* enum lmk_gate, as of the last sample */
 	__u32 look_now;			     /* a task woke kswapd: the timer looks anew */
 	__u32 running;			     /* between LMK_OP_INIT and LMK_OP_STOP */
+	__u32 policy_slot;		     /* in force */
 	__s32 direct_reclaimers;	     /* atomic */
 	__s32 self_test_pid;		     /* target of the carriers' self-test */
 	__u64 handed_over_ns[LMK_DEFER_MAX]; /* work given and not yet run, 0: none; atomic */
@@ -190,11 +196,18 @@ static __always_inline struct lmk_process *kept_at(__u32 place)
 	return &run.slot[run.order[place & 7] & 7];
 }
 
+static __always_inline const struct lmk_policy *policy_in(__u32 slot)
+{
+	return bpf_map_lookup_elem(&policy, &slot);
+}
+
+/*
+ * Under the claim it stays the same. Without the claim it may be another one at the next call, and
+ * the caller is in an RCU section: that is what a writer waits for before it uses the slot anew.
+ */
 static __always_inline const struct lmk_policy *current_policy(void)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&policy, &zero);
+	return policy_in(*(volatile __u32 *)&state.policy_slot);
 }
 
 static __always_inline struct lmk_counters *current_counters(void)

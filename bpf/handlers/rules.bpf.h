@@ -12,16 +12,16 @@
  * In steps, each a subprogram of its own: the verifier takes what they return for unknown, instead
  * of following every rule that it could be.
  */
-__noinline int find_uid_rule(__u32 uid)
+__noinline int find_uid_rule(__u32 slot, __u32 uid)
 {
-	const struct lmk_policy *policy = current_policy();
+	const struct lmk_policy *policy = policy_in(slot);
 
 	return policy ? (int)lmk_uid_rule(policy, uid) : 0;
 }
 
-__noinline int find_named_rule(__u32 kind, __u32 id, __u64 start_ns)
+__noinline int find_named_rule(__u32 slot, __u32 kind, __u32 id, __u64 start_ns)
 {
-	const struct lmk_policy *policy = current_policy();
+	const struct lmk_policy *policy = policy_in(slot);
 	struct lmk_rule_key key = {.kind = kind, .id = id};
 	struct lmk_rule_entry *entry;
 
@@ -33,20 +33,23 @@ __noinline int find_named_rule(__u32 kind, __u32 id, __u64 start_ns)
 }
 
 /*
- * Place in the policy's list, from 1, of the first rule for this process; 0: none. Inline: it is
- * asked for at the bottom of a deep call chain, and the kernel allows eight frames.
+ * Place in the policy's list, from 1, of the first rule for this process; 0: none. All of one
+ * policy, also without the claim. Inline: it is asked for at the bottom of a deep call chain, and
+ * the kernel allows eight frames.
  */
 static __always_inline __u32 find_rule(__u32 uid, __s32 pid, __u64 start_ns)
 {
-	const struct lmk_policy *policy = current_policy();
+	__u32 slot = *(volatile __u32 *)&state.policy_slot;
+	const struct lmk_policy *policy = policy_in(slot);
 	__u32 rule;
 
 	if (!policy || !policy->rules_count)
 		return 0;
-	rule = (__u32)find_uid_rule(uid);
-	rule = lmk_first_rule(rule,
-			      (__u32)find_named_rule(LMK_RULE_APP, uid % LMK_UIDS_PER_USER, 0));
-	return lmk_first_rule(rule, (__u32)find_named_rule(LMK_RULE_PROCESS, (__u32)pid, start_ns));
+	rule = (__u32)find_uid_rule(slot, uid);
+	rule = lmk_first_rule(
+		rule, (__u32)find_named_rule(slot, LMK_RULE_APP, uid % LMK_UIDS_PER_USER, 0));
+	return lmk_first_rule(rule,
+			      (__u32)find_named_rule(slot, LMK_RULE_PROCESS, (__u32)pid, start_ns));
 }
 
 /* Has the agent look at the name of a process, where there are rules for names. */

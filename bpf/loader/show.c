@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "assist/put_policy.h"
 #include "json.h"
 #include "load.h"
 #include "pins.h"
@@ -326,7 +327,7 @@ int lmk_set_policy(const char *pin_dir, const char *path)
 {
 	struct lmk_policy policy;
 	FILE *file = fopen(path, "re");
-	__u32 zero = 0;
+	int call, map, error;
 	size_t got;
 
 	if (!file)
@@ -335,7 +336,15 @@ int lmk_set_policy(const char *pin_dir, const char *path)
 	fclose(file);
 	if (got != sizeof(policy))
 		return fail(path, EINVAL);
-	return set_element(pin_dir, "policy", &zero, &policy);
+	call = pins_get(pin_dir, "programs", "lmk_call");
+	if (call < 0)
+		return fail("program lmk_call", call);
+	map = pins_get(pin_dir, "maps", "policy");
+	error = map < 0 ? map : put_policy(call, map, &policy);
+	if (map >= 0)
+		close(map);
+	close(call);
+	return error ? fail("map policy", error) : EXIT_OK;
 }
 
 /* Field 22 of /proc/PID/stat, ticks of 10 ms; the name before it may hold anything. */

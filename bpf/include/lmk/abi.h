@@ -15,6 +15,8 @@
 #define LMK_CPUS_MAX	  256
 #define LMK_NODES_MAX	  4
 #define LMK_RULES_MAX	  512 /* entries of map `rules`, of two generations while one is swapped */
+#define LMK_POLICY_SLOTS                                                                           \
+	2 /* of map `policy`: one is in force, the next is written into the other */
 
 enum lmk_kill_path {
 	LMK_PATH_NONE = 0,
@@ -243,13 +245,16 @@ enum lmk_op {
 	LMK_OP_WALKED = 7,    /* the iterator was read to its end */
 	LMK_OP_CONFIRM = 8,   /* a pidfd of `pid` is held: may it still be signalled? */
 	LMK_OP_SIGNALLED = 9, /* the kill call said kill_result, at signalled_ns */
+	/* Either path; bpf/assist/put_policy.h is who asks. */
+	LMK_OP_POLICY = 10,	/* which policy_slot is in force */
+	LMK_OP_SET_POLICY = 11, /* puts policy_slot in force; -EBUSY: a decision is under way */
 };
 
 /* Context of the SYSCALL program: what it is asked, what it answers. */
 struct lmk_call {
 	/* in */
-	__u32 op; /* enum lmk_op */
-	__u32 pad;
+	__u32 op;	     /* enum lmk_op */
+	__u32 policy_slot;   /* LMK_OP_SET_POLICY; out with LMK_OP_POLICY */
 	__u64 swap_total_kb; /* sysinfo(2), for kernels that hide nr_swap_pages */
 	__u64 swap_free_kb;
 	__s32 pid;	       /* LMK_OP_MEASURE, LMK_OP_SELF_TEST */

@@ -24,6 +24,10 @@
  *                                   takes that name as soon as it is free, answers HEX to all
  *   victims kills UID ADJ MB FIFO   sends SIGKILL to each pid that comes through FIFO, and says so
  *   victims race PINS THREADS       runs the SYSCALL program pinned there on THREADS at once, once
+ *   victims policies PINS A B TIMES HOW
+ *                                   puts the raw policies A and B in force by turns, while another
+ *                                   thread decides; says how many decisions were of A, of B, of
+ *                                   neither; HOW: `swap`, or `in-place`, as one must not
  *   victims ask PIN OP PID TOKEN KILL_ID KILL_RESULT
  *                                   runs lmk_call; says result, outcome, victim, token, kill id
  *   victims trap PIN OP PID         runs lmk_trap of traps.bpf.c; says result, outcome, victim
@@ -53,6 +57,7 @@
 #include <unistd.h>
 
 #include "assist/assist.h"
+#include "assist/put_policy.h"
 #include "lmk/abi.h"
 
 #define LIFE_S 300
@@ -339,6 +344,117 @@ static int race(const char *pins, int threads)
 	return 0;
 }
 
+static struct {
+	struct assist assist;
+	struct lmk_policy policy[2];
+	int map;
+	volatile bool over;
+	volatile unsigned int of[2], of_neither;
+} turns;
+
+static void open_handlers(const char *pins)
+{
+	char call[256], walk[256], map[256];
+
+	snprintf(call, sizeof(call), "%s/programs/lmk_call", pins);
+	snprintf(walk, sizeof(walk), "%s/links/lmk_walk", pins);
+	snprintf(map, sizeof(map), "%s/maps/policy", pins);
+	turns.assist = (struct assist){.call = open_pin(call), .walk = -1, .iter = -1};
+	if (!access(walk, F_OK))
+		turns.assist.walk = open_pin(walk);
+	assist_open_psi(&turns.assist);
+	turns.map = open_pin(map);
+}
+
+static void read_policy(const char *path, struct lmk_policy *policy)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, policy, sizeof(*policy)) != sizeof(*policy))
+		die(path);
+	close(fd);
+}
+
+/* Everything in the answer that comes from the policy alone, from its first steps to its last. */
+static bool is_of(const struct lmk_call *call, const struct lmk_policy *policy)
+{
+	const struct lmk_verdict *verdict = &call->verdict;
+
+	return verdict->some_limit_us == policy->stall_psi_partial_stall_ms * 1000ULL &&
+	       verdict->full_limit_us == policy->stall_psi_complete_stall_ms * 1000ULL &&
+	       verdict->reclaim_limit_us == policy->reclaim_direct_reclaim_threshold_ms * 1000ULL &&
+	       verdict->filecache_limit_kb == policy->thrashing_filecache_min_kb &&
+	       verdict->swap_util_limit_pct == policy->swap_swap_util_max_pct &&
+	       verdict->floor == policy->stall_partial_stall_min_score &&
+	       (call->budget_left < 0) == !policy->kills_max_per_minute;
+}
+
+static void *decide_by_turns(void *nothing)
+{
+	(void)nothing;
+	while (!turns.over) {
+		struct lmk_call call = {0};
+
+		if (assist_run(&turns.assist, &call))
+			die("BPF_PROG_TEST_RUN");
+		if (call.outcome == LMK_OUT_CLAIMED)
+			continue;
+		if (is_of(&call, &turns.policy[0]))
+			turns.of[0]++;
+		else if (is_of(&call, &turns.policy[1]))
+			turns.of[1]++;
+		else
+			turns.of_neither++;
+	}
+	return NULL;
+}
+
+/* What is in force is overwritten: the same bytes, but for those that are to change. */
+static int put_in_place(const struct lmk_policy *policy)
+{
+	union bpf_attr attr;
+
+	for (__u32 slot = 0; slot < LMK_POLICY_SLOTS; slot++) {
+		memset(&attr, 0, sizeof(attr));
+		attr.map_fd = (__u32)turns.map;
+		attr.key = (uintptr_t)&slot;
+		attr.value = (uintptr_t)policy;
+		if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)))
+			return -errno;
+	}
+	return 0;
+}
+
+static int policies(char **words)
+{
+	bool in_place = !strcmp(words[4], "in-place");
+	int times = atoi(words[3]);
+	pthread_t decider;
+	int error;
+
+	open_handlers(words[0]);
+	read_policy(words[1], &turns.policy[0]);
+	read_policy(words[2], &turns.policy[1]);
+	/* One mixture is enough where one is looked for. */
+	for (int i = 0; i < times && !(in_place && turns.of_neither); i++) {
+		const struct lmk_policy *policy = &turns.policy[i & 1];
+
+		error = in_place ? put_in_place(policy)
+				 : put_policy(turns.assist.call, turns.map, policy);
+		if (error) {
+			errno = -error;
+			die("policy");
+		}
+		/* From the first on: what was in force before is neither. */
+		if (!i && pthread_create(&decider, NULL, decide_by_turns, NULL))
+			die("pthread_create");
+	}
+	turns.over = true;
+	pthread_join(decider, NULL);
+	printf("%u %u %u\n", turns.of[0], turns.of[1], turns.of_neither);
+	return 0;
+}
+
 static int trap(const char *pin, const char *op, const char *pid)
 {
 	struct lmk_call call = {.op = (__u32)atoi(op), .pid = atoi(pid)};
@@ -506,6 +622,8 @@ int main(int count, char **words)
 		return ask(words + 3);
 	if (!strcmp(mode, "race") && count == 4 && atoi(words[3]) <= 64)
 		return race(words[2], atoi(words[3]));
+	if (!strcmp(mode, "policies") && count == 7 && atoi(words[5]) > 0)
+		return policies(words + 2);
 	if (!strcmp(mode, "trap") && count == 5)
 		return trap(words[2], words[3], words[4]);
 	if (count < 5)
