@@ -122,6 +122,19 @@ static int open_session(struct agent *agent)
 	return agent_write_session(agent);
 }
 
+/* Not where an agent died after it had swapped the policy and before it had noted the new one. */
+static bool is_in_force(const struct agent *agent)
+{
+	struct lmk_policy noted, in_force;
+
+	if (bpf_policy_in_force(&agent->pins, &in_force))
+		return false;
+	lmk_policy_from_pb(&agent->policy, &noted);
+	noted.rules_generation = in_force.rules_generation;
+	noted.rules_kinds = in_force.rules_kinds;
+	return !memcmp(&noted, &in_force, sizeof(noted));
+}
+
 static int open_handlers(struct agent *agent)
 {
 	struct shared *shared = agent->shared;
@@ -140,11 +153,11 @@ static int open_handlers(struct agent *agent)
 		return -EINVAL;
 	}
 	shared->kill_timeout_ms = agent->policy.timing.kill_timeout_ms;
-	/* The handlers wait for it (write_view()), or know those that a dead agent resolved. */
-	if (agent->policy.rules_count) {
+	/* The handlers wait for rules (write_view()), or know those that a dead agent resolved. */
+	if (agent->policy.rules_count || !is_in_force(agent)) {
 		error = agent_set_policy(agent, &agent->policy);
 		if (error) {
-			log_line("rules: %s", strerror(-error));
+			log_line("policy: %s", strerror(-error));
 			return error;
 		}
 	}
