@@ -71,7 +71,8 @@ static void set_policy(struct agent *agent, const lmk_v1_SetPolicy *body)
 	}
 	error = agent_set_policy(agent, &body->policy);
 	if (error) {
-		snprintf(why, sizeof(why), "policy map: %s", strerror(-error));
+		snprintf(why, sizeof(why), "the policy before stays in force: %s",
+			 strerror(-error));
 		error_reply(lmk_v1_Error_Code_INTERNAL, why);
 		return;
 	}

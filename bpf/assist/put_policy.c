@@ -41,8 +41,8 @@ static int set_element(int map, __u32 key, const void *value)
 
 /*
  * The kernel returns from an update of a map of maps when every program has ended that was running
- * (maybe_wait_bpf_programs()); any such map will do. SYSCALL programs are not among them: those
- * work with a policy only under the claim.
+ * (maybe_wait_bpf_programs()); any such map will do. SYSCALL programs are not among them: they go
+ * by a policy only under the claim.
  */
 static int wait_for_programs(void)
 {
