@@ -375,7 +375,10 @@ static void read_policy(const char *path, struct lmk_policy *policy)
 	close(fd);
 }
 
-/* Everything in the answer that comes from the policy alone, from its first steps to its last. */
+/*
+ * Everything in the answer that comes from the policy alone, from its first steps to its last.
+ * There is no reason while stall is not known.
+ */
 static bool is_of(const struct lmk_call *call, const struct lmk_policy *policy)
 {
 	const struct lmk_verdict *verdict = &call->verdict;
@@ -385,7 +388,7 @@ static bool is_of(const struct lmk_call *call, const struct lmk_policy *policy)
 	       verdict->reclaim_limit_us == policy->reclaim_direct_reclaim_threshold_ms * 1000ULL &&
 	       verdict->filecache_limit_kb == policy->thrashing_filecache_min_kb &&
 	       verdict->swap_util_limit_pct == policy->swap_swap_util_max_pct &&
-	       verdict->floor == policy->stall_partial_stall_min_score &&
+	       (!verdict->reason || verdict->floor == policy->stall_partial_stall_min_score) &&
 	       (call->budget_left < 0) == !policy->kills_max_per_minute;
 }
 
