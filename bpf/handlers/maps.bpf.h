@@ -196,18 +196,15 @@ static __always_inline struct lmk_process *kept_at(__u32 place)
 	return &run.slot[run.order[place & 7] & 7];
 }
 
-static __always_inline const struct lmk_policy *policy_in(__u32 slot)
-{
-	return bpf_map_lookup_elem(&policy, &slot);
-}
-
 /*
  * Under the claim it stays the same. Without the claim it may be another one at the next call, and
  * the caller is in an RCU section: that is what a writer waits for before it uses the slot anew.
  */
 static __always_inline const struct lmk_policy *current_policy(void)
 {
-	return policy_in(*(volatile __u32 *)&state.policy_slot);
+	__u32 slot = *(volatile __u32 *)&state.policy_slot;
+
+	return bpf_map_lookup_elem(&policy, &slot);
 }
 
 static __always_inline struct lmk_counters *current_counters(void)

@@ -123,7 +123,7 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 		process->flags |= LMK_PROC_PROTECTED;
 	if (is_given_up(process->pid, process->start_ns))
 		process->flags |= LMK_PROC_DYING;
-	process->rule = find_rule(process->uid, process->pid, process->start_ns);
+	process->rule = (__u32)find_rule(process->uid, process->pid, process->start_ns);
 	/* Each live thread holds one reference: more are another process, or /proc readers. */
 	users = mm ? read_u64(mm + bpf_core_field_offset(struct mm_struct, mm_users)) & 0xffffffff
 		   : 0;

@@ -8,48 +8,35 @@
 
 #include "maps.bpf.h"
 
-/*
- * In steps, each a subprogram of its own: the verifier takes what they return for unknown, instead
- * of following every rule that it could be.
- */
-__noinline int find_uid_rule(__u32 slot, __u32 uid)
+static __always_inline __u32 find_named_rule(const struct lmk_policy *policy, __u32 kind, __u32 id,
+					     __u64 start_ns)
 {
-	const struct lmk_policy *policy = policy_in(slot);
-
-	return policy ? (int)lmk_uid_rule(policy, uid) : 0;
-}
-
-__noinline int find_named_rule(__u32 slot, __u32 kind, __u32 id, __u64 start_ns)
-{
-	const struct lmk_policy *policy = policy_in(slot);
-	struct lmk_rule_key key = {.kind = kind, .id = id};
+	struct lmk_rule_key key = {.generation = policy->rules_generation, .kind = kind, .id = id};
 	struct lmk_rule_entry *entry;
 
-	if (!policy || !(policy->rules_kinds & kind))
+	if (!(policy->rules_kinds & kind))
 		return 0;
-	key.generation = policy->rules_generation;
 	entry = bpf_map_lookup_elem(&rules, &key);
-	return entry && entry->start_ns / TICK_NS == start_ns / TICK_NS ? (int)entry->rule : 0;
+	return entry && entry->start_ns / TICK_NS == start_ns / TICK_NS ? entry->rule : 0;
 }
 
 /*
- * Place in the policy's list, from 1, of the first rule for this process; 0: none. All of one
- * policy, also without the claim. Inline: it is asked for at the bottom of a deep call chain, and
- * the kernel allows eight frames.
+ * Place in the policy's list, from 1, of the first rule for this process; 0: none. One subprogram,
+ * with one look at the policy: all is of the same one, also without the claim. (And the verifier
+ * takes what it returns for unknown, instead of following every rule that it could be.)
  */
-static __always_inline __u32 find_rule(__u32 uid, __s32 pid, __u64 start_ns)
+__noinline int find_rule(__u32 uid, __s32 pid, __u64 start_ns)
 {
-	__u32 slot = *(volatile __u32 *)&state.policy_slot;
-	const struct lmk_policy *policy = policy_in(slot);
+	const struct lmk_policy *policy = current_policy();
 	__u32 rule;
 
 	if (!policy || !policy->rules_count)
 		return 0;
-	rule = (__u32)find_uid_rule(slot, uid);
-	rule = lmk_first_rule(
-		rule, (__u32)find_named_rule(slot, LMK_RULE_APP, uid % LMK_UIDS_PER_USER, 0));
-	return lmk_first_rule(rule,
-			      (__u32)find_named_rule(slot, LMK_RULE_PROCESS, (__u32)pid, start_ns));
+	rule = lmk_uid_rule(policy, uid);
+	rule = lmk_first_rule(rule,
+			      find_named_rule(policy, LMK_RULE_APP, uid % LMK_UIDS_PER_USER, 0));
+	return (int)lmk_first_rule(rule,
+				   find_named_rule(policy, LMK_RULE_PROCESS, (__u32)pid, start_ns));
 }
 
 /* Has the agent look at the name of a process, where there are rules for names. */
