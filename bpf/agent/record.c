@@ -167,9 +167,8 @@ pb_size_t record_signals(lmk_v1_Signal out[RECORD_SIGNALS], const struct lmk_sam
 	if (sample->known & LMK_KNOWN_PSI) {
 		add_signal(out, &count, lmk_v1_Signal_Kind_SOME_STALL_US, verdict->some_us,
 			   verdict->some_limit_us, breached & LMK_SIGNAL_SOME);
-		add_signal(out, &count, lmk_v1_Signal_Kind_FULL_STALL_US,
-			   verdict->full_us, verdict->full_limit_us,
-			   breached & LMK_SIGNAL_FULL);
+		add_signal(out, &count, lmk_v1_Signal_Kind_FULL_STALL_US, verdict->full_us,
+			   verdict->full_limit_us, breached & LMK_SIGNAL_FULL);
 	}
 	if (sample->known & LMK_KNOWN_REFAULTS)
 		add_signal(out, &count, lmk_v1_Signal_Kind_THRASHING_PCT, verdict->thrashing_pct,

@@ -35,7 +35,11 @@ def policy() -> Policy:
 
 def after_a_kill(policy: Policy, kind: str, *, since_us: int) -> tuple[Decider, Sample]:
     """A device that has stalled by `since_us` since the memory of a kill for stall was back."""
-    stalled = replace(STALLED, **{f"psi_{kind}_window_us": 900_000})
+    stalled = (
+        replace(STALLED, psi_some_window_us=900_000)
+        if kind == "some"
+        else replace(STALLED, psi_full_window_us=900_000)
+    )
     decider = Decider(policy)
     verdict = decider.evaluate(stalled)
     assert verdict.reason in (Reason.REASON_PARTIAL_STALL, Reason.REASON_NOT_RESPONDING)
@@ -50,8 +54,9 @@ def after_a_kill(policy: Policy, kind: str, *, since_us: int) -> tuple[Decider, 
 
 
 def _stalled_more(sample: Sample, kind: str, us: int) -> Sample:
-    key = f"psi_{kind}_total_us"
-    return replace(sample, **{key: getattr(sample, key) + us})
+    if kind == "some":
+        return replace(sample, psi_some_total_us=sample.psi_some_total_us + us)
+    return replace(sample, psi_full_total_us=sample.psi_full_total_us + us)
 
 
 @pytest.mark.parametrize(
