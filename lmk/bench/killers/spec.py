@@ -33,12 +33,12 @@ _KINDS = {
     "lmk": "scarcity.available_below_pct",
     "lmkd": "ro.lmk.psi_partial_stall_ms",
 }
-_STALLS_MS = ("20", "70", "150", "300")
+_STALLS_MS = ("70", "150", "300")
 #: By family, or by kind. Beyond these, killers that go by a level kill at rest.
 _SWEEPS = {
-    "earlyoom": ("m", ("2", "3", "6", "10")),
-    "level": ("available_below_pct", ("1", "2", "4", "8")),
-    "lmk": ("low_mem.horizon_ms", ("0", "25", "50", "100", "200")),
+    "earlyoom": ("m", ("2", "3", "6")),
+    "level": ("available_below_pct", ("1", "2", "4")),
+    "lmk": ("low_mem.horizon_ms", ("0", "25", "50", "100")),
     # All of lmkd's thresholds are behind that one: it says when lmkd looks at all.
     "lmk:lmkd-highperf": ("stall.psi_partial_stall_ms", _STALLS_MS),
     "lmk:lmkd-lowram": ("stall.psi_partial_stall_ms", _STALLS_MS),
