@@ -190,7 +190,8 @@ def test_handlers_that_do_not_load_leave_nothing(
     directory = gather(root).directory
     run = (
         f"cd {directory} && head -c 4096 lmk.bpf.o > broken.o && "
-        f"./lmk-agent start --dir {directory} --policy policy.pb --object broken.o"
+        f"./lmk-agent start --dir {directory} --policy policy.pb "
+        "--object broken.o --assisted broken.o"
     )
     result = root.run(run)
     assert result.exit_code in (2, 3)

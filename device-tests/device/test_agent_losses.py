@@ -106,6 +106,7 @@ def ring_lost(records: list[Record]) -> int:
     )
 
 
+@pytest.mark.in_kernel
 def test_kills_that_overflow_the_ring_are_counted_and_all_others_reported(
     session: Session, device: Device, root: Root
 ) -> None:
@@ -141,6 +142,7 @@ def test_kills_that_overflow_the_ring_are_counted_and_all_others_reported(
     assert last.ring_lost == after["ring_lost"]
 
 
+@pytest.mark.in_kernel
 @pytest.mark.parametrize("found", [Lifecycle.DETACHED, Lifecycle.LEFTOVERS])
 def test_kills_of_handlers_that_nobody_served_are_all_reported(
     found: int, session: Session, device: Device, root: Root
@@ -164,6 +166,7 @@ def test_kills_of_handlers_that_nobody_served_are_all_reported(
     assert all(record.kill.agent_absent for record in told if record.HasField("kill"))
 
 
+@pytest.mark.in_kernel
 def test_runs_that_the_kernel_skipped_are_counted(session: Session, device: Device) -> None:
     # A program that is preempted by a task which comes to the same tracepoint misses that one.
     def missed() -> int:

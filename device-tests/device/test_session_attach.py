@@ -218,16 +218,17 @@ def test_refused_handlers_are_one_line_with_the_verifiers_log_kept(
     copy = tmp_path / "sources"
     for part in ("bpf", "proto"):
         shutil.copytree(source_root() / part, copy / part)
-    handlers = copy / "bpf/handlers/lmk.bpf.c"
     broken = 'SEC("syscall") int lmk_broken(void *ctx) { return *(volatile int *)(ctx + 99999); }'
-    handlers.write_text(f"{handlers.read_text()}\n{broken}\n")
+    for path in ("lmk", "assisted"):
+        handlers = copy / f"bpf/handlers/{path}.bpf.c"
+        handlers.write_text(f"{handlers.read_text()}\n{broken}\n")
     monkeypatch.setattr(build, "source_root", lambda: copy)
     refused = build.build([facts_of(clean).abi])
     with pytest.raises(UnsupportedError) as raised:
         lmk.attach(clean, HARMLESS, bundle=refused)
     assert "\n" not in str(raised.value)
     assert "lmk_broken" in raised.value.detail
-    assert "invalid" in raised.value.detail
+    assert "BEGIN PROG LOAD LOG" in raised.value.detail
     assert not facts_of(clean).pinned
     assert not processes(clean)
 

@@ -67,7 +67,8 @@ def test_guest_has_what_a_device_has(device: Device, guest: Guest) -> None:
     *_psi, uid, hostname, release = result.text.split()
     assert uid == "0"
     assert release == guest.kernel
-    assert hostname.startswith("virtual-7-3-test-")
+    name = guest.name.partition("#")[0]
+    assert hostname.startswith(f"{name.replace(':', '-').replace('.', '-')}-test-")
 
 
 def test_swap_is_half_of_ram_in_compressed_memory(device: Device) -> None:

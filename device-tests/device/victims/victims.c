@@ -470,7 +470,8 @@ static int trap(const char *pin, const char *op, const char *pid)
 /* One step of the assisted path's conversation, and nothing that it asks for. */
 static int ask(char **words)
 {
-	struct lmk_call call = {.op = (__u32)atoi(words[0])};
+	/* Some kernels do not let BPF see the stall: it is told, that there is none. */
+	struct lmk_call call = {.op = (__u32)atoi(words[0]), .tells_psi = 1};
 
 	call.pid = atoi(words[1]);
 	call.token = strtoull(words[2], NULL, 10);
