@@ -2,48 +2,27 @@
 #include "pageout.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/sysinfo.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "exit_code.h"
+#include "move_out.h"
 #include "process.h"
 #include "ring.h"
-
-/* The generic table's number, as those of process.c. */
-#ifndef SYS_process_madvise
-#define SYS_process_madvise 440
-#endif
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
+#include "swap.h"
 
 #define STACK_BYTES (64 * 1024)
 #define LOWEST_NICE 19
 /* Who is waited for; of more, the rest is found by looking at all processes afterwards. */
 #define WAITING_MAX 128
 #define USUAL_NICE  0
-/*
- * What one call moves. Kernels may let a call run on for the rest of a tick before somebody who
- * wakes up gets the CPU (PREEMPT_LAZY), so it is short: 50 us on a phone, 3 ms on an emulated CPU.
- */
-#define CHUNK_BYTES (64UL * 1024)
-/* After so much it is asked again whether there is room, and whether the app is still cached. */
-#define ASK_BYTES (1024UL * 1024)
-/* A process with less in private memory is not worth the walk over its mappings. */
-#define LEAST_KB   1024
-#define POLICY_OFF 1001
+#define POLICY_OFF  1001
 
 /* A process that has been at or above the policy's score since before `due_ns`. */
 struct waiting {
@@ -103,8 +82,7 @@ void pageout_set_policy(const lmk_v1_Policy *policy)
 	pageout.swap_free_pct = policy->rest.pageout_swap_free_pct;
 	/* A dry run changes nothing on the device. */
 	pageout.min_score = policy->dry_run ? POLICY_OFF : policy->rest.pageout_min_score;
-	pageout_hold();
-	/* Whoever waits may have been put off already. */
+	pageout.held_ns = boottime_ns();
 	wake();
 }
 
@@ -129,30 +107,9 @@ static bool is_calm(void)
 	return boottime_ns() >= pageout.held_ns + after_ns();
 }
 
-static bool swap_has_room(void)
-{
-	struct sysinfo info;
-
-	return !sysinfo(&info) && info.totalswap &&
-	       (__u64)info.freeswap * 100 > (__u64)info.totalswap * pageout.swap_free_pct;
-}
-
 static bool is_cached(pid_t pid)
 {
 	return process_oom_score_adj(pid) >= pageout.min_score;
-}
-
-/* Resident memory that is not shared, in KiB; 0 where it cannot be read. */
-static __u64 private_kb(pid_t pid)
-{
-	char path[32], text[96];
-	unsigned long resident, shared;
-
-	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
-	if (read_small_file(path, text, sizeof(text)) <= 0 ||
-	    sscanf(text, "%*u %lu %lu", &resident, &shared) != 2 || shared > resident)
-		return 0;
-	return (resident - shared) * (__u64)sysconf(_SC_PAGESIZE) / 1024;
 }
 
 static struct waiting *place_of(pid_t pid)
@@ -164,47 +121,42 @@ static struct waiting *place_of(pid_t pid)
 	return NULL;
 }
 
-static int await_one(pid_t pid, void *context)
+/* `anew`: it counts from now, even where it has been waiting. */
+static void await_process(pid_t pid, bool anew)
 {
+	struct waiting *place = place_of(pid);
 	struct process_stat stat;
-	struct waiting *place;
 
-	(void)context;
-	if (!is_cached(pid) || private_kb(pid) < LEAST_KB || process_stat(pid, &stat))
-		return 0;
-	place = place_of(pid);
+	if (process_stat(pid, &stat))
+		return;
+	if (place && place->start_ticks == stat.start_ticks && !anew)
+		return;
 	if (!place)
 		place = place_of(0);
-	if (!place) {
+	if (place)
+		*place = (struct waiting){.pid = pid,
+					  .start_ticks = stat.start_ticks,
+					  .due_ns = boottime_ns() + after_ns()};
+	else
 		pageout.look_at_all = true;
-		return 0;
-	}
-	if (place->pid == pid && place->start_ticks == stat.start_ticks)
-		return 0;
-	*place = (struct waiting){
-		.pid = pid, .start_ticks = stat.start_ticks, .due_ns = boottime_ns() + after_ns()};
+}
+
+static int await_if_cached(pid_t pid, void *context)
+{
+	(void)context;
+	if (is_cached(pid) && process_private_kb(pid) >= MOVE_OUT_LEAST_KB)
+		await_process(pid, false);
 	return 0;
 }
 
+/* It is told as its score is being set: it may not have grown yet, so its size is not asked. */
 static bool take_cached(const void *data, size_t size, void *context)
 {
 	const struct lmk_cached_event *event = data;
 
 	(void)context;
-	if (size < sizeof(*event) || !is_on())
-		return true;
-	/* It is told as its score is being set: it may not have grown yet, so it is not asked. */
-	if (!place_of(event->pid)) {
-		struct process_stat stat;
-		struct waiting *place = place_of(0);
-
-		if (!place)
-			pageout.look_at_all = true;
-		else if (!process_stat(event->pid, &stat))
-			*place = (struct waiting){.pid = event->pid,
-						  .start_ticks = stat.start_ticks,
-						  .due_ns = boottime_ns() + after_ns()};
-	}
+	if (size >= sizeof(*event) && is_on())
+		await_process(event->pid, true);
 	return true;
 }
 
@@ -246,101 +198,23 @@ static __u64 due_ns(void)
 	return due && due < calm ? calm : due;
 }
 
-/* One mapping of it. False: no more of this process now. */
-static bool move(const struct waiting *process, int pidfd, unsigned long begin, unsigned long end)
+static bool may_go_on(pid_t pid, bool thoroughly)
 {
-	unsigned long asked = end; /* not yet */
-
-	while (begin < end) {
-		struct iovec piece = {.iov_base = (void *)begin, .iov_len = end - begin};
-		long moved;
-
-		if (!is_calm() || !is_on())
-			return false;
-		if (asked == end || begin - asked >= ASK_BYTES) {
-			if (!swap_has_room() || !is_cached(process->pid))
-				return false;
-			asked = begin;
-		}
-		if (piece.iov_len > CHUNK_BYTES)
-			piece.iov_len = CHUNK_BYTES;
-		moved = syscall(SYS_process_madvise, pidfd, &piece, 1UL, MADV_PAGEOUT, 0U);
-		if (moved < 0 && errno == EINTR)
-			continue;
-		if (moved < 0 && (errno == ENOSYS || errno == EPERM)) {
-			log_line("pageout: process_madvise: %s", strerror(errno));
-			pageout.refused = true;
-			return false;
-		}
-		if (moved < 0 && errno == ESRCH)
-			return false;
-		/* EINVAL, ENOMEM: locked, or meanwhile unmapped. */
-		begin += piece.iov_len;
-	}
-	return true;
+	return is_calm() && is_on() &&
+	       (!thoroughly || (swap_has_room(pageout.swap_free_pct) && is_cached(pid)));
 }
 
-/* A line of /proc/PID/maps: private memory that no file is behind. */
-static bool is_private(const char *line, unsigned long *begin, unsigned long *end)
-{
-	char access[5];
-	unsigned long inode;
-
-	return sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", begin, end, access, &inode) == 4 &&
-	       access[1] == 'w' && access[3] == 'p' && !inode;
-}
-
-static void move_all(const struct waiting *process, int pidfd)
-{
-	static char text[4096 + 1];
-	unsigned long begin, end;
-	size_t have = 0;
-	bool go_on = true;
-	char path[32];
-	ssize_t got;
-	int maps;
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", process->pid);
-	maps = open(path, O_RDONLY | O_CLOEXEC);
-	if (maps < 0)
-		return;
-	while (go_on && (got = read(maps, text + have, sizeof(text) - 1 - have)) > 0) {
-		char *line = text, *next;
-
-		have += (size_t)got;
-		text[have] = 0;
-		while (go_on && (next = strchr(line, '\n'))) {
-			*next = 0;
-			if (is_private(line, &begin, &end))
-				go_on = move(process, pidfd, begin, end);
-			line = next + 1;
-		}
-		have -= (size_t)(line - text);
-		memmove(text, line, have);
-		if (have == sizeof(text) - 1)
-			have = 0; /* no line is that long: a path that is */
-	}
-	close(maps);
-}
-
-/* The pid may be somebody else's by now: what the pidfd is for is asked once it is held. */
 static void page_out(const struct waiting *process)
 {
-	int pidfd = pidfd_open(process->pid);
-	__u64 before_kb, after_kb;
+	__s64 moved_kb = move_out(process->pid, process->start_ticks, may_go_on);
 
-	if (pidfd < 0)
-		return;
-	before_kb = private_kb(process->pid);
-	if (process_is(process->pid, process->start_ticks) && before_kb >= LEAST_KB) {
-		move_all(process, pidfd);
-		after_kb = private_kb(process->pid);
-		if (after_kb < before_kb && process_is(process->pid, process->start_ticks)) {
-			pageout.processes++;
-			pageout.kb += before_kb - after_kb;
-		}
+	if (moved_kb < 0) {
+		log_line("pageout: process_madvise: %s", strerror((int)-moved_kb));
+		pageout.refused = true;
+	} else if (moved_kb) {
+		pageout.processes++;
+		pageout.kb += (__u64)moved_kb;
 	}
-	close(pidfd);
 }
 
 static void do_what_is_due(void)
@@ -360,14 +234,13 @@ static void do_what_is_due(void)
 	/* Whom a kill interrupted, too: what is left of them is found again. */
 	if (pageout.look_at_all) {
 		pageout.look_at_all = false;
-		process_each(await_one, NULL);
+		process_each(await_if_cached, NULL);
 	}
 	while (is_on() && is_calm() && (place = next_due(boottime_ns()))) {
 		struct waiting process = *place;
 
 		place->pid = 0;
-		if (swap_has_room())
-			page_out(&process);
+		page_out(&process);
 	}
 }
 

@@ -122,6 +122,18 @@ int process_oom_score_adj(pid_t pid)
 	return (int)strtol(text, NULL, 10);
 }
 
+__u64 process_private_kb(pid_t pid)
+{
+	char path[32], text[96];
+	unsigned long resident, shared;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	if (read_small_file(path, text, sizeof(text)) <= 0 ||
+	    sscanf(text, "%*u %lu %lu", &resident, &shared) != 2 || shared > resident)
+		return 0;
+	return (resident - shared) * (__u64)sysconf(_SC_PAGESIZE) / 1024;
+}
+
 /* As getdents64(2) writes it. */
 struct directory_entry {
 	__u64 inode;

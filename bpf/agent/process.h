@@ -37,6 +37,9 @@ int process_command(pid_t pid, char name[PROCESS_NAME]);
 /* oom_score_adj of `pid`, or -errno - 10000 (an adj reaches down to -1000). */
 int process_oom_score_adj(pid_t pid);
 
+/* Resident memory of `pid` that is not shared, in KiB; 0 where it cannot be read. */
+__u64 process_private_kb(pid_t pid);
+
 /* Calls `each` for every process until it returns non-zero. Returns that, 0, or -errno. */
 int process_each(int (*each)(pid_t pid, void *context), void *context);
 

@@ -96,3 +96,11 @@ void swap_fill(struct lmk_call *call)
 	call->swap_total_kb = (__u64)info.totalswap * info.mem_unit / 1024;
 	call->swap_free_kb = (__u64)info.freeswap * info.mem_unit / 1024;
 }
+
+bool swap_has_room(__u32 free_pct)
+{
+	struct lmk_call call = {0};
+
+	swap_fill(&call);
+	return call.swap_free_kb * 100 > call.swap_total_kb * free_pct;
+}

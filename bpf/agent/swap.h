@@ -4,6 +4,7 @@
 #define LMK_AGENT_SWAP_H
 
 #include <linux/types.h>
+#include <stdbool.h>
 
 #include "lmk/abi.h"
 
@@ -11,5 +12,7 @@
 void swap_measure(void);
 /* Fills in the swap fields of a call; any thread. */
 void swap_fill(struct lmk_call *call);
+/* Is more than `free_pct` of swap free? Not where there is none. Any thread. */
+bool swap_has_room(__u32 free_pct);
 
 #endif

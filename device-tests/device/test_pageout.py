@@ -120,6 +120,21 @@ def test_who_is_needed_again_in_time_stays(device: Device, root: Root, session: 
         until(moved(device, back))
 
 
+def test_who_was_needed_meanwhile_counts_from_when_it_is_cached_again(
+    device: Device, root: Root, session: Session
+) -> None:
+    after_ms = 3000
+    session.set_policy(policy(after_ms))
+    with app(device) as back:
+        becomes(root, back, 900)
+        passes(session, after_ms // 2)
+        becomes(root, back, 0)
+        begin_ns = session.status().sample.time_ns
+        becomes(root, back, 900)
+        until(moved(device, back))
+        assert session.status().sample.time_ns - begin_ns >= after_ms * 1_000_000
+
+
 def test_the_order_among_cached_apps_is_no_news(
     device: Device, root: Root, session: Session
 ) -> None:
