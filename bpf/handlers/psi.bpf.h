@@ -172,6 +172,8 @@ static __always_inline void give_psi(const struct lmk_policy *policy, struct lmk
 		lmk_window_growth(&psi.some_window, window_ns, now, some_ns) / 1000;
 	sample->psi_full_window_us =
 		lmk_window_growth(&psi.full_window, window_ns, now, full_ns) / 1000;
+	sample->psi_some_counted_us = some_ns / 1000;
+	sample->psi_full_counted_us = full_ns / 1000;
 	sample->known |= LMK_KNOWN_PSI;
 }
 

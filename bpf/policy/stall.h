@@ -14,14 +14,14 @@ LMK_INLINE void lmk_note_open(const struct lmk_sample *sample, struct lmk_histor
 	if (!history->killed || history->stall_rebased)
 		return;
 	history->stall_rebased = 1;
-	history->some_base_us = sample->psi_some_total_us;
-	history->full_base_us = sample->psi_full_total_us;
+	history->some_base_us = sample->psi_some_counted_us;
+	history->full_base_us = sample->psi_full_counted_us;
 }
 
-LMK_INLINE __u64 lmk_stall_since(const struct lmk_policy *policy, __u64 window_us, __u64 total_us,
+LMK_INLINE __u64 lmk_stall_since(const struct lmk_policy *policy, __u64 window_us, __u64 counted_us,
 				 __u64 base_us)
 {
-	__u64 since_us = total_us > base_us ? total_us - base_us : 0;
+	__u64 since_us = counted_us > base_us ? counted_us - base_us : 0;
 
 	return policy->stall_since_kill && since_us < window_us ? since_us : window_us;
 }
@@ -29,7 +29,7 @@ LMK_INLINE __u64 lmk_stall_since(const struct lmk_policy *policy, __u64 window_u
 LMK_INLINE __u64 lmk_full_us(const struct lmk_policy *policy, const struct lmk_sample *sample,
 			     const struct lmk_history *history)
 {
-	return lmk_stall_since(policy, sample->psi_full_window_us, sample->psi_full_total_us,
+	return lmk_stall_since(policy, sample->psi_full_window_us, sample->psi_full_counted_us,
 			       history->full_base_us);
 }
 
@@ -41,7 +41,7 @@ LMK_INLINE __u64 lmk_weighted_some_us(const struct lmk_policy *policy,
 	__u64 foreground = sample->reclaim_foreground_us,
 	      background = sample->reclaim_background_us;
 	__u64 some_us = lmk_stall_since(policy, sample->psi_some_window_us,
-					sample->psi_some_total_us, history->some_base_us);
+					sample->psi_some_counted_us, history->some_base_us);
 
 	if (!(sample->known & LMK_KNOWN_RECLAIM) || !(foreground + background))
 		return some_us;

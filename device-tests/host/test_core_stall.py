@@ -19,8 +19,8 @@ STALLED = Sample(
     time_ns=5_000 * _MS, total_kb=1_000_000, free_kb=400_000, available_kb=10_000,
     wmark_min_kb=3_000, wmark_low_kb=4_000, wmark_high_kb=5_000, swap_total_kb=400_000,
     swap_free_kb=400_000, file_kb=100_000, anon_lru_kb=100_000,
-    psi_some_total_us=7_100_000, psi_some_window_us=100_000,
-    psi_full_total_us=3_700_000, psi_full_window_us=0,
+    psi_some_counted_us=7_100_000, psi_some_window_us=100_000,
+    psi_full_counted_us=3_700_000, psi_full_window_us=0,
 )  # fmt: skip
 
 
@@ -55,8 +55,8 @@ def after_a_kill(policy: Policy, kind: str, *, since_us: int) -> tuple[Decider, 
 
 def _stalled_more(sample: Sample, kind: str, us: int) -> Sample:
     if kind == "some":
-        return replace(sample, psi_some_total_us=sample.psi_some_total_us + us)
-    return replace(sample, psi_full_total_us=sample.psi_full_total_us + us)
+        return replace(sample, psi_some_counted_us=sample.psi_some_counted_us + us)
+    return replace(sample, psi_full_counted_us=sample.psi_full_counted_us + us)
 
 
 @pytest.mark.parametrize(

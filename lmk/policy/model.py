@@ -151,6 +151,8 @@ class Sample:
     psi_full_total_us: int = 0
     psi_some_window_us: int = 0
     psi_full_window_us: int = 0
+    psi_some_counted_us: int = 0
+    psi_full_counted_us: int = 0
     refault_file: int = 0
     refault_anon: int = 0
     cma_free_kb: int = 0

@@ -59,9 +59,11 @@ struct lmk_sample {
 	__u64 slab_reclaimable_kb;
 	__u64 psi_some_total_us; /* since load */
 	__u64 psi_full_total_us;
-	__u64 psi_some_window_us; /* within policy some_stall window */
-	__u64 psi_full_window_us; /* within policy full_stall window */
-	__u64 refault_file;	  /* pages, since boot */
+	__u64 psi_some_window_us;  /* within policy some_stall window */
+	__u64 psi_full_window_us;  /* within policy full_stall window */
+	__u64 psi_some_counted_us; /* since load, as the windows count it: by the time of a look */
+	__u64 psi_full_counted_us;
+	__u64 refault_file; /* pages, since boot */
 	__u64 refault_anon;
 	__u64 cma_free_kb; /* part of free_kb that most allocations may not use */
 	__u64 inactive_file_kb;
@@ -111,7 +113,7 @@ struct lmk_history {
 	__u64 poll_next_ns;
 	__u64 budget_ns;    /* credit for kills, in time */
 	__u64 budget_at_ns; /* when it was reckoned */
-	__u64 some_base_us; /* stall since load, when the last kill's memory was back */
+	__u64 some_base_us; /* counted stall, when the last kill's memory was back */
 	__u64 full_base_us;
 	__u64 loss_since_ns; /* begin of the time in which it is counted what free memory loses */
 	__u64 loss_base_kb;  /* free memory, then */
