@@ -104,15 +104,16 @@ def raw(policy: Policy) -> bytes:
 
 @cache
 def _victims(abi: str) -> bytes:
-    """The program of victims.c for `abi`."""
-    source = Path(__file__).parent / "device" / "victims" / "victims.c"
-    assist = sorted((source_root() / "bpf" / "assist").glob("*.c"))
+    """The program of victims/ for `abi`."""
+    folder = Path(__file__).parent / "device" / "victims"
+    sources = sorted(set(folder.glob("*.c")) - set(folder.glob("*.bpf.c")))
+    sources += sorted((source_root() / "bpf" / "assist").glob("*.c"))
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "victims"
         command = [f"{ABIS[abi].triplet}-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
         command += ["-static", "-pthread", "-include", "linux/types.h"]
         command += [f"-I{source_root() / 'bpf' / 'include'}", f"-I{source_root() / 'bpf'}"]
-        command += ["-D_GNU_SOURCE", str(source), *map(str, assist)]
+        command += ["-D_GNU_SOURCE", *map(str, sources)]
         command += ["-o", str(output)]
         subprocess.run(command, check=True, timeout=120)
         return output.read_bytes()

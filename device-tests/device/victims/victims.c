@@ -34,14 +34,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/bpf.h>
 #include <linux/types.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,24 +47,14 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "assist/assist.h"
-#include "assist/put_policy.h"
-#include "lmk/abi.h"
+#include "victims.h"
 
 #define LIFE_S 300
-
-static void die(const char *what)
-{
-	perror(what);
-	_exit(1);
-}
 
 static void set_adj(const char *adj)
 {
@@ -106,12 +94,6 @@ static char *take(size_t bytes)
 	if (memory == MAP_FAILED)
 		die("mmap");
 	return memory;
-}
-
-static void say(const char *what, int pid)
-{
-	printf("%s %d\n", what, pid);
-	fflush(stdout);
 }
 
 static void hold_still(void)
@@ -278,273 +260,6 @@ static void grow(char *memory, size_t bytes, long mb_per_s)
 	say("grown", getpid());
 }
 
-static int open_pin(const char *pin)
-{
-	union bpf_attr attr;
-	int fd;
-
-	memset(&attr, 0, sizeof(attr));
-	attr.pathname = (uintptr_t)pin;
-	fd = (int)syscall(SYS_bpf, BPF_OBJ_GET, &attr, sizeof(attr));
-	if (fd < 0)
-		die(pin);
-	return fd;
-}
-
-static void run_program(int program, struct lmk_call *call)
-{
-	union bpf_attr attr;
-
-	memset(&attr, 0, sizeof(attr));
-	attr.test.prog_fd = (__u32)program;
-	attr.test.ctx_in = (uintptr_t)call;
-	attr.test.ctx_size_in = sizeof(*call);
-	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)))
-		die("BPF_PROG_TEST_RUN");
-}
-
-static struct {
-	struct assist assist;
-	pthread_barrier_t start;
-	__u32 outcomes[LMK_OUT_MAX];
-} contest;
-
-static void *contestant(void *nothing)
-{
-	struct assist assist = contest.assist;
-	struct lmk_call call = {0};
-
-	(void)nothing;
-	pthread_barrier_wait(&contest.start);
-	if (assist_run(&assist, &call))
-		die("BPF_PROG_TEST_RUN");
-	__sync_fetch_and_add(&contest.outcomes[call.outcome], 1);
-	return NULL;
-}
-
-static int race(const char *pins, int threads)
-{
-	char call[256], walk[256];
-	pthread_t ids[64];
-
-	snprintf(call, sizeof(call), "%s/programs/lmk_call", pins);
-	snprintf(walk, sizeof(walk), "%s/links/lmk_walk", pins);
-	contest.assist = (struct assist){.call = open_pin(call), .walk = -1, .iter = -1};
-	if (!access(walk, F_OK))
-		contest.assist.walk = open_pin(walk);
-	assist_open_psi(&contest.assist);
-	pthread_barrier_init(&contest.start, NULL, (unsigned int)threads);
-	for (int i = 0; i < threads; i++)
-		pthread_create(&ids[i], NULL, contestant, NULL);
-	for (int i = 0; i < threads; i++)
-		pthread_join(ids[i], NULL);
-	for (int i = 0; i < LMK_OUT_MAX; i++)
-		printf("%u ", contest.outcomes[i]);
-	puts("");
-	return 0;
-}
-
-static struct {
-	struct assist assist;
-	struct lmk_policy policy[2];
-	int map;
-	volatile bool over;
-	volatile unsigned int of[2], of_neither;
-} turns;
-
-static void open_handlers(const char *pins)
-{
-	char call[256], walk[256], map[256];
-
-	snprintf(call, sizeof(call), "%s/programs/lmk_call", pins);
-	snprintf(walk, sizeof(walk), "%s/links/lmk_walk", pins);
-	snprintf(map, sizeof(map), "%s/maps/policy", pins);
-	turns.assist = (struct assist){.call = open_pin(call), .walk = -1, .iter = -1};
-	if (!access(walk, F_OK))
-		turns.assist.walk = open_pin(walk);
-	assist_open_psi(&turns.assist);
-	turns.map = open_pin(map);
-}
-
-static void read_policy(const char *path, struct lmk_policy *policy)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || read(fd, policy, sizeof(*policy)) != sizeof(*policy))
-		die(path);
-	close(fd);
-}
-
-/*
- * Everything in the answer that comes from the policy alone, from its first steps to its last.
- * There is no reason while stall is not known.
- */
-static bool is_of(const struct lmk_call *call, const struct lmk_policy *policy)
-{
-	const struct lmk_verdict *verdict = &call->verdict;
-
-	return verdict->some_limit_us == policy->stall_psi_partial_stall_ms * 1000ULL &&
-	       verdict->full_limit_us == policy->stall_psi_complete_stall_ms * 1000ULL &&
-	       verdict->reclaim_limit_us == policy->reclaim_direct_reclaim_threshold_ms * 1000ULL &&
-	       verdict->filecache_limit_kb == policy->thrashing_filecache_min_kb &&
-	       verdict->swap_util_limit_pct == policy->swap_swap_util_max_pct &&
-	       (!verdict->reason || verdict->floor == policy->stall_partial_stall_min_score) &&
-	       (call->budget_left < 0) == !policy->kills_max_per_minute;
-}
-
-static void *decide_by_turns(void *nothing)
-{
-	(void)nothing;
-	while (!turns.over) {
-		struct lmk_call call = {0};
-
-		if (assist_run(&turns.assist, &call))
-			die("BPF_PROG_TEST_RUN");
-		if (call.outcome == LMK_OUT_CLAIMED)
-			continue;
-		if (is_of(&call, &turns.policy[0]))
-			turns.of[0]++;
-		else if (is_of(&call, &turns.policy[1]))
-			turns.of[1]++;
-		else
-			turns.of_neither++;
-	}
-	return NULL;
-}
-
-/* What is in force is overwritten: the same bytes, but for those that are to change. */
-static int put_in_place(const struct lmk_policy *policy)
-{
-	union bpf_attr attr;
-
-	for (__u32 slot = 0; slot < LMK_POLICY_SLOTS; slot++) {
-		memset(&attr, 0, sizeof(attr));
-		attr.map_fd = (__u32)turns.map;
-		attr.key = (uintptr_t)&slot;
-		attr.value = (uintptr_t)policy;
-		if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)))
-			return -errno;
-	}
-	return 0;
-}
-
-static int policies(char **words)
-{
-	bool in_place = !strcmp(words[4], "in-place");
-	int times = atoi(words[3]);
-	pthread_t decider;
-	int error;
-
-	open_handlers(words[0]);
-	read_policy(words[1], &turns.policy[0]);
-	read_policy(words[2], &turns.policy[1]);
-	/* One mixture is enough where one is looked for. */
-	for (int i = 0; i < times && !(in_place && turns.of_neither); i++) {
-		const struct lmk_policy *policy = &turns.policy[i & 1];
-
-		error = in_place ? put_in_place(policy)
-				 : put_policy(turns.assist.call, turns.map, policy);
-		if (error) {
-			errno = -error;
-			die("policy");
-		}
-		/* From the first on: what was in force before is neither. */
-		if (!i && pthread_create(&decider, NULL, decide_by_turns, NULL))
-			die("pthread_create");
-	}
-	turns.over = true;
-	pthread_join(decider, NULL);
-	printf("%u %u %u\n", turns.of[0], turns.of[1], turns.of_neither);
-	return 0;
-}
-
-static int trap(const char *pin, const char *op, const char *pid)
-{
-	struct lmk_call call = {.op = (__u32)atoi(op), .pid = atoi(pid)};
-
-	run_program(open_pin(pin), &call);
-	printf("%d %u %d\n", call.result, call.outcome, call.victim_pid);
-	return 0;
-}
-
-/* One step of the assisted path's conversation, and nothing that it asks for. */
-static int ask(char **words)
-{
-	/* Some kernels do not let BPF see the stall: it is told, that there is none. */
-	struct lmk_call call = {.op = (__u32)atoi(words[0]), .tells_psi = 1};
-
-	call.pid = atoi(words[1]);
-	call.token = strtoull(words[2], NULL, 10);
-	call.kill_id = strtoull(words[3], NULL, 10);
-	call.kill_result = atoi(words[4]);
-	run_program(open_pin(words[-1]), &call);
-	printf("%d %u %d %llu %llu\n", call.result, call.outcome, call.victim_pid, call.token,
-	       call.kill_id);
-	return 0;
-}
-
-static socklen_t abstract(const char *name, struct sockaddr_un *address)
-{
-	size_t length = strlen(name);
-
-	memset(address, 0, sizeof(*address));
-	address->sun_family = AF_UNIX;
-	if (length >= sizeof(address->sun_path))
-		die(name);
-	memcpy(address->sun_path + 1, name, length);
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
-}
-
-static void send_hex(int fd, const char *hex)
-{
-	for (; hex[0] && hex[1]; hex += 2) {
-		char digits[] = {hex[0], hex[1], 0};
-		char byte = (char)strtoul(digits, NULL, 16);
-
-		if (send(fd, &byte, 1, MSG_NOSIGNAL) < 0)
-			return; /* hung up on already */
-	}
-}
-
-static void connect_to(const char *name, const char *hex)
-{
-	struct sockaddr_un address;
-	socklen_t length = abstract(name, &address);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), heard = 0;
-	char bytes[4096];
-	ssize_t got;
-
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, length))
-		die(name);
-	send_hex(fd, hex);
-	while ((got = recv(fd, bytes, sizeof(bytes), 0)) > 0)
-		heard += (int)got;
-	say("heard", heard);
-}
-
-static void squat(const char *name, const char *hex)
-{
-	struct sockaddr_un address;
-	socklen_t length = abstract(name, &address);
-	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	char bytes[4096];
-
-	while (listener >= 0 && bind(listener, (struct sockaddr *)&address, length)) {
-		if (errno != EADDRINUSE)
-			die(name);
-		usleep(1000);
-	}
-	if (listen(listener, 8))
-		die(name);
-	say("ready", getpid());
-	for (;;) {
-		int fd = accept(listener, NULL, NULL);
-
-		if (fd >= 0 && recv(fd, bytes, sizeof(bytes), 0) > 0)
-			send_hex(fd, hex);
-	}
-}
-
 /* A child that ends at once: by itself, or by a SIGKILL of its own, which is said. */
 static void fork_and_end(bool killed)
 {
@@ -613,6 +328,18 @@ static void kills(const char *fifo)
 		if (file)
 			fclose(file);
 	}
+}
+
+void die(const char *what)
+{
+	perror(what);
+	_exit(1);
+}
+
+void say(const char *what, int pid)
+{
+	printf("%s %d\n", what, pid);
+	fflush(stdout);
 }
 
 int main(int count, char **words)
