@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A soak: its schedule, what it blames a killer for and what not, and what it calls growth."""
+"""A soak: its schedule, what it blames a killer for and what not, and its result."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from holdings import samples
 from rich.console import Console
 
 from lmk.policy import Policy, load
-from lmk.proto.record_pb2 import Hello, KillReport, Lifecycle, Lost, Record
-from lmk.session import Session
+from lmk.proto.record_pb2 import Hello, KillReport
 from lmk.soak.__main__ import command
-from lmk.soak.cost import Holding, growths
 from lmk.soak.judge import differences, strangers, wrong_victims
-from lmk.soak.ledger import Ledger
 from lmk.soak.run import Outcome
 from lmk.soak.schedule import LAUNCHES_PER_MINUTE, schedule
 from lmk.soak.summary import as_json, show
@@ -248,89 +244,6 @@ def test_signal_to_nobody_of_the_population_is_a_stranger(device: _Device) -> No
     assert [line.split()[1] for line in strangers(device.history, sent)] == ["1", "77"]
 
 
-# -- the stream --------------------------------------------------------------------------------
-
-
-class _Records:
-    def __init__(self, records: list[Record]) -> None:
-        self._records = records
-
-    def __enter__(self) -> Iterator[Record]:
-        return iter(self._records)
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-
-def _ledger(*records: Record) -> Ledger:
-    session = SimpleNamespace(records=lambda **_options: _Records(list(records)))
-    ledger = Ledger(cast(Session, session))
-    ledger.await_end(timedelta(seconds=10))
-    return ledger
-
-
-def _lifecycle(kind: Lifecycle.Kind.ValueType, **more: Any) -> Record:
-    return Record(lifecycle=Lifecycle(kind=kind, text="said so", **more))
-
-
-_END = _lifecycle(Lifecycle.DETACHED, ring_lost=0)
-
-
-def test_stream_that_ends_with_a_detach_has_no_fault() -> None:
-    ledger = _ledger(Record(kill=KillReport(kill_id=1)), Record(kill=KillReport(kill_id=2)), _END)
-    assert ledger.faults() == []
-    assert len(ledger.reports) == 2
-
-
-@pytest.mark.parametrize(
-    ("records", "words"),
-    [
-        ([Record(lost=Lost(where=Lost.SPOOL, count=3, run=1)), _END], "lost 3 records"),
-        ([Record(lost=Lost(where=Lost.RING, run=1)), _END], "an unknown number"),
-        ([_lifecycle(Lifecycle.DETACHED, ring_lost=4)], "4 events found no room"),
-        ([_lifecycle(Lifecycle.RESUMED), _END], "agent was restarted"),
-        ([Record(kill=KillReport(kill_id=1)), Record(kill=KillReport(kill_id=1)), _END], "kill_id"),
-        ([], "without the agent's last word"),
-    ],
-)
-def test_fault_of_the_stream_is_said(records: list[Record], words: str) -> None:
-    (line,) = _ledger(*records).faults()
-    assert words in line
-
-
-# -- growth ------------------------------------------------------------------------------------
-
-
-def _samples(*sizes: tuple[int, int], pids: tuple[int, ...] = ()) -> list[list[Holding]]:
-    return [
-        [Holding("agent", (pids or (1,) * len(sizes))[index], rss_kb, 100, files)]
-        for index, (rss_kb, files) in enumerate(sizes)
-    ]
-
-
-def test_flat_is_flat() -> None:
-    assert growths(_samples(*[(1700, 28)] * 8)) == []
-
-
-def test_connection_that_is_being_answered_is_no_growth() -> None:
-    assert growths(_samples((1700, 28), (1748, 29), (1748, 30), (1748, 28))) == []
-
-
-def test_slow_growth_is_seen() -> None:
-    (line,) = growths(_samples(*[(1700 + 20 * step, 28) for step in range(8)]))
-    assert line == "the agent grew from 1720 to 1840 KiB"
-
-
-def test_file_that_stays_open_is_seen() -> None:
-    (line,) = growths(_samples((1700, 28), (1700, 28), (1700, 29), (1700, 29)))
-    assert line == "the agent grew from 28 to 29 open files"
-
-
-def test_another_process_in_its_place_is_seen() -> None:
-    (line,) = growths(_samples((1700, 28), (1700, 28), pids=(1, 2)))
-    assert "not the one it was" in line
-
-
 # -- the result --------------------------------------------------------------------------------
 
 
@@ -344,7 +257,7 @@ def _outcome(device: _Device, **changes: Any) -> Outcome:
         "done": {"launch": 32, "burst": 2},
         "history": device.history,
         "reports": (_report(1, 950, 100),),
-        "samples": tuple(tuple(sample) for sample in _samples((1700, 28), (1700, 28))),
+        "samples": tuple(tuple(sample) for sample in samples((1700, 28), (1700, 28))),
         "breaks": (),
         "kernel_oom_kills": 0,
         "wrong": (),
