@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every Device does, whatever carries it: run on each transport in TRANSPORTS.
+"""What every Device does, whatever carries it: files pushed, pulled, told of and refused.
 
-Everything happens in one directory of the device that is removed at the end. Where plain
-adb-shell fails, the same is shown on the same device with adb-shell as it comes.
+Each test runs on each transport (contract_plugin.py), in one directory of the device that is
+removed at the end. Where plain adb-shell fails, the same is shown on the same device with
+adb-shell as it comes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shlex
 import stat
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,23 +20,14 @@ from pathlib import Path
 
 import pytest
 from adb_shell.adb_device import AdbDeviceTcp
+from payload import MIB, pseudo_random
 
-from lmk import virtual
-from lmk.device.interface import ByteStream, Device
-from lmk.device.resolve import connect, parse_address
-from lmk.errors import LmkError, TransientError, UsageError
+from lmk.device.interface import Device
+from lmk.errors import LmkError, UsageError
 
-TRANSPORTS = ["direct", "server"]
-MIB = 1024 * 1024
+pytest_plugins = ("contract_plugin",)
+
 GIB = 1024 * MIB
-SOON_S = 0.5
-
-
-@pytest.fixture(params=TRANSPORTS)
-def subject(request: pytest.FixtureRequest, device_serial: str) -> Iterator[Device]:
-    """The device under test by each transport."""
-    with connect(device_serial, transport=request.param) as device:
-        yield device
 
 
 @pytest.fixture
@@ -48,23 +38,6 @@ def folder(subject: Device) -> Iterator[str]:
     subject.run(f"mkdir {shlex.quote(path)}")
     yield path
     subject.run(f"rm -rf {shlex.quote(path)}")
-
-
-@pytest.fixture
-def plain(device_serial: str) -> Iterator[AdbDeviceTcp]:
-    """The same device by adb-shell as it comes."""
-    if device_serial.startswith("virtual"):
-        guest = virtual.find(device_serial)
-        assert guest is not None
-        host, port = "127.0.0.1", guest.port
-    elif device_serial.startswith("tcp:"):
-        host, port = parse_address(device_serial)
-    else:
-        pytest.skip("adb-shell reaches TCP devices only")
-    device = AdbDeviceTcp(host, port)
-    device.connect(read_timeout_s=30)
-    yield device
-    device.close()
 
 
 class Steps:
@@ -82,85 +55,6 @@ class Steps:
         assert {step[1] for step in self.told} == {total}
         assert self.told[-1] == (total, total)
         assert len(self.told) >= at_least
-
-
-def pseudo_random(count: int) -> bytes:
-    """`count` bytes that no layer compresses, the same every time."""
-    return hashlib.shake_128(b"lmk").digest(count)
-
-
-# Commands -----------------------------------------------------------------------------------
-
-
-def test_exit_code_stdout_and_stderr_come_apart(subject: Device) -> None:
-    result = subject.run("echo out; echo err >&2; exit 7")
-    assert (result.exit_code, result.stdout, result.stderr) == (7, b"out\n", b"err\n")
-
-
-def test_command_that_a_signal_ends_has_128_and_the_signal(subject: Device) -> None:
-    assert subject.run("kill -9 $$").exit_code == 128 + 9
-
-
-def test_unknown_command_is_a_result_not_an_error(subject: Device) -> None:
-    result = subject.run("no-such-command-at-all")
-    assert result.exit_code == 127
-    assert "not found" in result.error_text
-
-
-def test_stdin_reaches_the_command_and_its_end_too(subject: Device) -> None:
-    assert subject.run("cat", stdin=b"line\nlast").stdout == b"line\nlast"
-    assert subject.run("cat").stdout == b""
-
-
-def test_stdin_and_output_of_several_mebibytes_pass_at_once(subject: Device) -> None:
-    data = pseudo_random(4 * MIB)
-    assert subject.run("cat", stdin=data, timeout=timedelta(seconds=120)).stdout == data
-
-
-def test_command_that_answers_after_all_of_its_stdin_gets_it(subject: Device) -> None:
-    result = subject.run("wc -c", stdin=bytes(4 * MIB), timeout=timedelta(seconds=120))
-    assert int(result.text) == 4 * MIB
-
-
-def test_command_that_leaves_its_stdin_unread_still_ends(subject: Device) -> None:
-    result = subject.run("exit 5", stdin=bytes(4 * MIB), timeout=timedelta(seconds=60))
-    assert result.exit_code == 5
-
-
-def test_both_outputs_of_several_mebibytes_are_complete(subject: Device) -> None:
-    result = subject.run(
-        "head -c 3000000 /dev/zero; head -c 2000000 /dev/zero >&2", timeout=timedelta(seconds=120)
-    )
-    assert (len(result.stdout), len(result.stderr)) == (3_000_000, 2_000_000)
-
-
-def test_text_cut_between_writes_is_whole(subject: Device) -> None:
-    assert subject.run(r"printf '\303'; sleep 0.3; printf '\251'").text == "é"
-
-
-def test_plain_adb_shell_breaks_text_cut_between_writes(plain: AdbDeviceTcp) -> None:
-    said = "".join(plain.streaming_shell(r"printf '\303'; sleep 0.3; printf '\251'"))
-    assert "é" not in said
-
-
-def test_command_over_its_timeout_is_a_transient_error(subject: Device) -> None:
-    with pytest.raises(TransientError, match="did not end within"):
-        subject.run("sleep 60", timeout=timedelta(seconds=0.5))
-    assert subject.run("echo next").text == "next\n"
-
-
-def test_output_that_is_no_utf8_is_kept_as_bytes(subject: Device) -> None:
-    result = subject.run(r"printf 'a\377\000b'")
-    assert result.stdout == b"a\xff\0b"
-    assert result.text == "a\N{REPLACEMENT CHARACTER}\0b"
-
-
-def test_command_longer_than_a_packet_is_a_usage_error(subject: Device) -> None:
-    with pytest.raises(UsageError, match="longer than"):
-        subject.run("true " + "x" * 2 * MIB)
-
-
-# Files --------------------------------------------------------------------------------------
 
 
 def test_bytes_pushed_are_read_back_with_their_mode(subject: Device, folder: str) -> None:
@@ -418,150 +312,3 @@ def test_pull_into_a_place_that_cannot_be_written_is_a_usage_error(
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="cannot write"):
         subject.pull("/proc/version", tmp_path / "file" / "below")
-
-
-# Services -----------------------------------------------------------------------------------
-
-
-def read_all(stream: ByteStream, timeout_s: float = 60) -> bytes:
-    received = b""
-    while data := stream.read(timeout=timedelta(seconds=timeout_s)):
-        received += data
-    return received
-
-
-def test_service_is_a_two_way_stream(subject: Device) -> None:
-    with subject.open("exec:cat") as stream:
-        for number in range(50):
-            sent = b"ping %d\n" % number
-            stream.write(sent)
-            heard = b""
-            while len(heard) < len(sent):
-                heard += stream.read(timeout=timedelta(seconds=30))
-            assert heard == sent
-
-
-def test_stream_that_writes_and_reads_at_once_loses_nothing(subject: Device) -> None:
-    data = pseudo_random(4 * MIB)
-    heard = bytearray()
-    with subject.open("exec:cat") as stream:
-        writer = threading.Thread(target=stream.write, args=(data,))
-        writer.start()
-        while len(heard) < len(data):
-            heard += stream.read(timeout=timedelta(seconds=60))
-        writer.join(60)
-    assert bytes(heard) == data
-
-
-def test_end_of_a_service_is_seen_soon_and_costs_no_cpu(subject: Device) -> None:
-    with subject.open("exec:echo $$; read line") as stream:
-        assert int(stream.read(timeout=timedelta(seconds=30)))
-        cpu = time.thread_time()
-        stream.write(b"go\n")
-        start = time.monotonic()
-        assert stream.read(timeout=timedelta(seconds=30)) == b""
-        assert time.monotonic() - start < SOON_S
-        assert time.thread_time() - cpu < 0.1
-        assert stream.read() == b""
-
-
-def test_read_timeout_loses_nothing(subject: Device) -> None:
-    with subject.open("exec:read go; echo first; read go; echo second") as stream:
-        for word in (b"first\n", b"second\n"):
-            for _ in range(3):
-                with pytest.raises(TimeoutError):
-                    stream.read(timeout=timedelta(seconds=0.05))
-            stream.write(b"go\n")
-            assert stream.read(timeout=timedelta(seconds=30)) == word
-
-
-def test_read_gives_no_more_than_asked_and_keeps_the_rest(subject: Device) -> None:
-    with subject.open("exec:echo 0123456789") as stream:
-        assert stream.read(4, timeout=timedelta(seconds=30)) == b"0123"
-        assert read_all(stream) == b"456789\n"
-
-
-@pytest.mark.parametrize("service", ["localabstract:nobody-listens-here", "tcp:1", "no-such-kind:"])
-def test_refused_service_is_a_transient_error_soon(subject: Device, service: str) -> None:
-    start = time.monotonic()
-    with pytest.raises(TransientError, match=service):
-        subject.open(service)
-    assert time.monotonic() - start < SOON_S
-    assert subject.run("echo next").text == "next\n"
-
-
-def test_stream_idle_for_over_ten_seconds_lives_and_holds_nobody_up(subject: Device) -> None:
-    with subject.open("exec:sleep 11; echo late") as stream:
-        ran = 0
-        while True:
-            try:
-                heard = stream.read(timeout=timedelta(seconds=1))
-                break
-            except TimeoutError:
-                assert subject.run("true").exit_code == 0
-                ran += 1
-        assert heard == b"late\n"
-        assert ran >= 9
-
-
-def test_close_by_another_thread_lets_a_blocked_read_return(subject: Device) -> None:
-    stream = subject.open("exec:cat")
-    got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append(stream.read()))
-    reader.start()
-    time.sleep(0.1)  # gives the reader time to block; it must return either way
-    start = time.monotonic()
-    stream.close()
-    reader.join(10)
-    assert got == [b""]
-    assert time.monotonic() - start < SOON_S
-    stream.close()
-
-
-def test_closing_a_stream_ends_the_service(subject: Device) -> None:
-    with subject.open("exec:echo $$; exec cat") as stream:
-        pid = int(stream.read(timeout=timedelta(seconds=30)))
-        assert subject.stat(f"/proc/{pid}") is not None
-    deadline = time.monotonic() + 30
-    while subject.stat(f"/proc/{pid}") is not None:
-        assert time.monotonic() < deadline
-
-
-def test_many_streams_and_commands_at_once(subject: Device) -> None:
-    answers: dict[int, bytes] = {}
-
-    patient = timedelta(seconds=60)  # eight at once are slow on a machine that is busy itself
-
-    def talk(number: int) -> None:
-        with subject.open("exec:cat", timeout=patient) as stream:
-            stream.write(b"%d" % number)
-            heard = stream.read(timeout=patient)
-            answers[number] = heard + subject.run(f"echo {number}", timeout=patient).stdout
-
-    threads = [threading.Thread(target=talk, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert answers == {number: b"%d%d\n" % (number, number) for number in range(8)}
-
-
-# The rest -----------------------------------------------------------------------------------
-
-
-def test_properties_are_what_getprop_says(subject: Device) -> None:
-    properties = subject.properties()
-    if subject.run("command -v getprop").exit_code:
-        assert properties == {}
-    else:
-        assert properties
-        for name, value in list(properties.items())[:10]:
-            assert subject.run(f"getprop {shlex.quote(name)}").text == value + "\n"
-
-
-def test_closed_device_says_so_and_closes_twice(device_serial: str) -> None:
-    device = connect(device_serial)
-    device.close()
-    device.close()
-    with pytest.raises(UsageError, match="closed"):
-        device.run("true")
