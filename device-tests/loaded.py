@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from lmk import build, progress
-from lmk.build.compiler import Job
-from lmk.build.recipe import ABIS, HANDLERS
-from lmk.build.sources import source_root
+from victim_programs import traps_object, victims_program
+
+from lmk import build
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.policy import Policy, load
@@ -100,35 +95,6 @@ def urgent_policy(floor: int = 900) -> Policy:
 def raw(policy: Policy) -> bytes:
     """``struct lmk_policy``, as ``lmk_policy_from_pb()`` makes it."""
     return bytes(PolicyStruct.of(policy))
-
-
-@cache
-def _victims(abi: str) -> bytes:
-    """The program of victims/ for `abi`."""
-    folder = Path(__file__).parent / "device" / "victims"
-    sources = sorted(set(folder.glob("*.c")) - set(folder.glob("*.bpf.c")))
-    sources += sorted((source_root() / "bpf" / "assist").glob("*.c"))
-    with tempfile.TemporaryDirectory() as scratch:
-        output = Path(scratch) / "victims"
-        command = [f"{ABIS[abi].triplet}-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
-        command += ["-static", "-pthread", "-include", "linux/types.h"]
-        command += [f"-I{source_root() / 'bpf' / 'include'}", f"-I{source_root() / 'bpf'}"]
-        command += ["-D_GNU_SOURCE", *map(str, sources)]
-        command += ["-o", str(output)]
-        subprocess.run(command, check=True, timeout=120)
-        return output.read_bytes()
-
-
-def _traps() -> bytes:
-    """The handlers of the in_kernel path with the program of traps.bpf.c."""
-    recipe = replace(
-        HANDLERS,
-        output="traps.bpf.o",
-        sources=("device-tests/device/victims/traps.bpf.c",),
-        headers=(*HANDLERS.headers, *HANDLERS.sources),
-    )
-    with progress.steps("Preparing the traps") as task:
-        return Job(recipe, None, source_root()).run(task)
 
 
 @dataclass
@@ -407,9 +373,9 @@ def loaded(device: Device, *, traps: bool = False, path: str = "") -> Iterator[L
     bundle = build.build([abi])
     for name in ("lmk-loader", "lmk.bpf.o", "assisted.bpf.o"):
         entry = bundle.file(abi, name)
-        content = _traps() if traps and name == "lmk.bpf.o" else entry.content
+        content = traps_object() if traps and name == "lmk.bpf.o" else entry.content
         device.push(content, f"{FOLDER}/{name}", mode=0o755)
-    device.push(_victims(abi), f"{FOLDER}/victims", mode=0o755)
+    device.push(victims_program(abi), f"{FOLDER}/victims", mode=0o755)
     handlers = Loaded(root, path)
     try:
         yield handlers

@@ -7,74 +7,31 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from core_device import (
+    CALM,
+    NOBODY,
+    PAGES_FOR_50,
+    PAGES_FOR_51,
+    PAGES_FOR_149,
+    PAGES_FOR_150,
+    SCARCE,
+    SWAP_FREE_FOR_50,
+    SWAP_FREE_FOR_51,
+    WORST,
+    decide,
+    plain_policy,
+)
 
 from lmk.policy.core import Decider
-from lmk.policy.model import Known, Level, Look, Sample, SignalBit, Verdict
-from lmk.policy.text import preset
-from lmk.proto.policy_pb2 import Policy, Watermark
+from lmk.policy.model import Known, Level, Look, Sample, SignalBit
+from lmk.proto.policy_pb2 import Policy
 from lmk.proto.record_pb2 import Reason
-
-NOBODY = 1001
-SECOND = 1_000_000_000
-
-#: A device with nothing wrong, in KiB: 800 MB, plenty available, swap empty.
-CALM = Sample(
-    time_ns=10 * SECOND,
-    total_kb=800_000,
-    free_kb=300_000,
-    available_kb=400_000,
-    wmark_min_kb=3_000,
-    wmark_low_kb=4_000,
-    wmark_high_kb=5_000,
-    swap_total_kb=400_000,
-    swap_free_kb=400_000,
-    file_kb=200_000,
-    anon_lru_kb=100_000,
-)
-#: Half a second later memory is scarce (79,999 of 800,000 is under 10 %), nothing else is wrong.
-SCARCE = replace(CALM, time_ns=CALM.time_ns + SECOND // 2, available_kb=79_999)
-
-#: Pages of 4 KiB that came back, in percent of 200,000 KiB of file LRU (and a page, as lmkd).
-PAGES_FOR_50, PAGES_FOR_51 = 25_500, 25_501
-PAGES_FOR_149, PAGES_FOR_150 = 75_001, 75_002
-#: Free swap with which 50 and 51 % of what is swapped or could be are swapped.
-SWAP_FREE_FOR_50, SWAP_FREE_FOR_51 = 295_919, 295_918
 
 
 @pytest.fixture
 def policy() -> Policy:
     """Each reason with a floor of its own, and none of the refinements."""
-    chosen = preset("default")
-    chosen.scarcity.available_below_pct = 10
-    chosen.scarcity.unless_thrashing = False
-    chosen.stall.since_kill = False
-    chosen.low_mem.horizon_ms = 0
-    chosen.stall.psi_partial_stall_ms, chosen.stall.partial_stall_min_score = 100, 701
-    chosen.stall.psi_complete_stall_ms, chosen.stall.complete_stall_min_score = 700, 101
-    chosen.stall.stall_limit_critical_pct = 100
-    chosen.swap.swap_free_low_percentage = 10
-    chosen.swap.low_swap_level = Watermark.WATERMARK_HIGH
-    chosen.swap.swap_util_max_pct, chosen.swap.swap_util_min_score = 50, 102
-    chosen.swap.measure_compression = False
-    chosen.thrashing.thrashing_limit_pct = 50
-    chosen.thrashing.thrashing_limit_decay_pct = 20
-    chosen.thrashing.thrashing_limit_critical_pct = 150
-    chosen.thrashing.count_anon_refaults = False
-    chosen.thrashing.filecache_min_kb, chosen.thrashing.filecache_min_score = 60_000, 202
-    chosen.low_mem.level = Watermark.WATERMARK_LOW
-    chosen.low_mem.lowmem_min_oom_score = 702
-    chosen.low_mem.pressure_after_kill_min_score = 103
-    chosen.low_mem.watermark_per_zone = False
-    chosen.reclaim.direct_reclaim_threshold_ms, chosen.reclaim.direct_reclaim_min_score = 300, 104
-    chosen.floors.perceptible_min_score, chosen.floors.critical_min_score = 201, 105
-    return chosen
-
-
-def decide(policy: Policy, sample: Sample, *, before: Sample = CALM) -> Verdict:
-    """The verdict on `sample`, on a device that was as `before` half a second ago."""
-    decider = Decider(policy)
-    decider.evaluate(before)
-    return decider.evaluate(sample)
+    return plain_policy()
 
 
 def test_a_calm_device_gives_no_reason_and_a_floor_nobody_reaches(policy: Policy) -> None:
@@ -263,27 +220,6 @@ def test_a_reason_before_it_leaves_the_file_cache_watched(policy: Policy) -> Non
     assert decider.evaluate(low).reason == Reason.REASON_LOW_FILECACHE_AFTER_THRASHING
 
 
-@pytest.mark.parametrize("available_kb", [80_000, 80_001, 400_000])
-def test_no_reason_holds_while_memory_is_not_scarce(policy: Policy, available_kb: int) -> None:
-    everything_else = replace(WORST, available_kb=available_kb)
-    assert decide(policy, everything_else).reason == Reason.REASON_NONE
-    assert decide(policy, replace(everything_else, available_kb=79_999)).reason != 0
-
-
-#: All that can be wrong at once.
-WORST = replace(
-    SCARCE,
-    free_kb=0,
-    swap_free_kb=0,
-    psi_some_window_us=1_000_000,
-    psi_full_window_us=1_000_000,
-    refault_file=PAGES_FOR_150,
-    direct_reclaimers=3,
-    reclaim_longest_us=400_000,
-    file_kb=0,
-)
-
-
 def test_the_first_reason_in_lmkds_order_gives_the_verdict(policy: Policy) -> None:
     """lmkd.md 2.4; those that share a floor in order of what tells them apart."""
 
@@ -345,54 +281,6 @@ def test_without_mem_available_free_and_file_pages_stand_for_it(policy: Policy) 
     assert decide(policy, replace(sample, file_kb=76_000)).reason == Reason.REASON_LOW_MEM
 
 
-# -- lmkd's early out --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({}, Reason.REASON_NONE),
-        ({"kswapd_awake": True}, Reason.REASON_LOW_MEM),
-        ({"direct_reclaimers": 1}, Reason.REASON_LOW_MEM),
-        ({"refault_file": 1}, Reason.REASON_LOW_MEM),
-        ({"refault_anon": 1}, Reason.REASON_NONE),
-    ],
-)
-def test_nobody_reclaims_and_nothing_came_back_nothing_is_decided(
-    policy: Policy, change: dict[str, Any], reason: int
-) -> None:
-    sample = replace(SCARCE, free_kb=3_999, **change)
-    policy.timing.early_out = True
-    assert decide(policy, sample).reason == reason
-    policy.timing.early_out = False
-    assert decide(policy, sample).reason == Reason.REASON_LOW_MEM
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({}, Reason.REASON_NONE),
-        ({"pgscan_kswapd": 1}, Reason.REASON_LOW_MEM),
-        ({"pgscan_direct": 1}, Reason.REASON_LOW_MEM),
-        ({"pgrefill": 1}, Reason.REASON_LOW_MEM),
-    ],
-)
-def test_without_tracepoints_what_was_scanned_says_who_reclaims(
-    policy: Policy, change: dict[str, Any], reason: int
-) -> None:
-    policy.timing.early_out = True
-    known = Known.ALL & ~Known.RECLAIM & ~Known.COMPRESSION
-    sample = replace(SCARCE, free_kb=3_999, known=known, **change)
-    assert decide(policy, sample, before=replace(CALM, known=known)).reason == reason
-
-
-def test_a_look_that_is_no_evaluation_gives_no_reason(policy: Policy) -> None:
-    decider = Decider(policy)
-    decider.evaluate(CALM)
-    assert decider.evaluate(WORST, look=Look.NONE).reason == Reason.REASON_NONE
-    assert decider.evaluate(WORST, look=Look.POLL).reason != Reason.REASON_NONE
-
-
 # -- whose stall it is -------------------------------------------------------------------------
 
 
@@ -434,30 +322,6 @@ def test_where_nobody_knows_who_stalls_it_counts_as_it_is(policy: Policy) -> Non
     assert decide(policy, sample).reason == Reason.REASON_NONE
     unknown = replace(sample, known=sample.known & ~Known.RECLAIM)
     assert decide(policy, unknown).reason == Reason.REASON_PARTIAL_STALL
-
-
-# -- what is not spared ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"free_kb": 3_999, "refault_file": PAGES_FOR_50}, Reason.REASON_NONE),
-        ({"free_kb": 3_999, "refault_file": PAGES_FOR_51}, Reason.REASON_LOW_MEM_AND_THRASHING),
-        ({"psi_full_window_us": 699_999}, Reason.REASON_NONE),
-        ({"psi_full_window_us": 700_000}, Reason.REASON_NOT_RESPONDING),
-        # Stall of some, and a breached watermark, still have to wait for memory to be scarce.
-        ({"psi_some_window_us": 900_000}, Reason.REASON_NONE),
-        ({"free_kb": 100}, Reason.REASON_NONE),
-    ],
-)
-def test_thrashing_and_full_stall_are_reasons_while_memory_is_not_scarce(
-    policy: Policy, change: dict[str, Any], reason: int
-) -> None:
-    plenty = replace(CALM, time_ns=SCARCE.time_ns, **change)
-    assert decide(policy, plenty).reason == Reason.REASON_NONE
-    policy.scarcity.unless_thrashing = True
-    assert decide(policy, plenty).reason == reason
 
 
 # -- what a verdict says -----------------------------------------------------------------------
