@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lmk import debian
+from lmk import debian, private_apt
 from lmk.errors import TransientError, UsageError
 
 pytestmark = pytest.mark.skipif(
@@ -128,7 +128,7 @@ def archive(
 ) -> Archive:
     root = tmp_path / "archive"
     root.mkdir()
-    monkeypatch.setattr(debian, "_KEYRINGS", (str(keys / "keyring.gpg"),))
+    monkeypatch.setattr(private_apt, "_KEYRINGS", (str(keys / "keyring.gpg"),))
     machine(lines=f"deb [trusted=yes] file:{root} bookworm main\n")
     return Archive(root, keys)
 
@@ -181,7 +181,7 @@ def test_index_signed_by_another_key_is_refused(
     archive.add("tool", "1")
     archive.publish()
     with new_key(tmp_path / "othergpg") as other:
-        monkeypatch.setattr(debian, "_KEYRINGS", (str(other / "keyring.gpg"),))
+        monkeypatch.setattr(private_apt, "_KEYRINGS", (str(other / "keyring.gpg"),))
         with pytest.raises(TransientError) as caught:
             debian.fetch(["tool"], "bookworm", "amd64")
     assert "NO_PUBKEY" in caught.value.detail
@@ -256,7 +256,7 @@ def test_mirror_is_the_one_the_machine_uses(
     machine: Callable[..., None], lines: str, stanzas: str
 ) -> None:
     machine(lines=lines, stanzas=stanzas)
-    assert debian._mirror().rstrip("/") == MIRROR
+    assert private_apt._mirror().rstrip("/") == MIRROR
 
 
 def test_machine_without_a_debian_archive_is_told_what_to_add(
