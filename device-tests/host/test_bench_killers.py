@@ -81,8 +81,16 @@ def test_mean_alive_weighs_each_app_by_how_long_it_lived_within_the_span() -> No
     first, second = _life("a", 1, 900), _life("b", 2, 990, start_s=15)
     previous, later = _life("c", 3, 700), _life("d", 4, 950, start_s=30)
     deaths = [_death(first, 12.5)]
-    alive = mean_alive([first, second, previous, later], deaths, 10 * _S, 20 * _S)
+    alive = mean_alive([first, second, previous, later], deaths, [(10 * _S, 20 * _S)])
     assert alive == pytest.approx(0.25 + 0.5)
+
+
+def test_mean_alive_in_events_leaves_out_the_rest_between_them() -> None:
+    lives = [_life("a", 1, 900), _life("b", 2, 900), _life("a", 3, 900, start_s=30)]
+    deaths = [_death(lives[0], 12)]
+    # One lives through both events; the other a fifth of the first and all of the second.
+    events = [(10 * _S, 20 * _S), (40 * _S, 45 * _S)]
+    assert mean_alive(lives, deaths, events) == pytest.approx((10 + 2 + 2 * 5) / 15)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0.1, 30)), max_size=10))
@@ -91,7 +99,7 @@ def test_mean_alive_is_between_none_and_all(spans: list[tuple[float, float]]) ->
     deaths = [
         _death(life, start + length) for life, (start, length) in zip(lives, spans, strict=True)
     ]
-    assert 0 <= mean_alive(lives, deaths, 10 * _S, 20 * _S) <= len(spans) + 1e-9
+    assert 0 <= mean_alive(lives, deaths, [(10 * _S, 20 * _S)]) <= len(spans) + 1e-9
 
 
 # -- a whole run ---------------------------------------------------------------------------
@@ -112,7 +120,7 @@ def _record(*samples: Sample) -> Record:
 
 def _measured(lives: list[Life], deaths: list[Death], record: Record) -> dict[str, float]:
     found = measure(
-        Span(10 * _S, 20 * _S, 2),
+        Span(10 * _S, 20 * _S, ((11 * _S, 13 * _S), (16 * _S, 18 * _S))),
         lives=lives,
         deaths=deaths,
         sizes_kb={life.identity: 30_000 for life in lives},
@@ -265,8 +273,8 @@ def test_no_point_of_a_curve_is_better_than_the_curve_itself(
     assert not any(beats(curve, lost, alive) for lost, alive in points)
 
 
-def _point(killer: str, lost: list[float], alive: list[float]) -> Point:
-    return Point(killer, spread(lost), spread(alive), spread([5.0]))
+def _point(killer: str, lost: list[float], alive: list[float], in_events: float = 1.0) -> Point:
+    return Point(killer, spread(lost), spread(alive), spread([in_events]), spread([5.0]))
 
 
 def test_rival_that_is_better_by_its_medians_only_is_not_surely_better() -> None:
@@ -283,6 +291,13 @@ def test_gain_is_what_the_curve_keeps_at_the_rivals_time_lost() -> None:
     rival = _point("level@8", [15], [2])
     assert compare(ours, [rival])[0].gain == pytest.approx(2.0)
     assert compare(ours, [_point("level@2", [1], [1])])[0].gain is None
+
+
+def test_gain_in_events_goes_by_what_lives_in_these_alone() -> None:
+    ours = [_point("lmk:default@8", [10], [9], 6.0), _point("lmk:default@16", [20], [9.5], 8.0)]
+    found = compare(ours, [_point("level@8", [15], [8], 3.5)])[0]
+    assert found.gain_in_events == pytest.approx(2.0)
+    assert found.gain == pytest.approx(9.25 / 8)
 
 
 # -- what is published ---------------------------------------------------------------------

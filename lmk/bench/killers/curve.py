@@ -24,11 +24,13 @@ class Point:
 
     :ivar lost: ms for each event of the load.
     :ivar alive: cached apps, mean over a run.
+    :ivar in_events: the same, mean over the events alone.
     """
 
     killer: str
     lost: Spread
     alive: Spread
+    in_events: Spread
     kills: Spread
 
     @property
@@ -45,19 +47,28 @@ class Comparison:
     :ivar surely: so it is by the ends of the intervals that speak against it.
     :ivar alive_there: what the curve keeps alive at the rival's time lost; None: it has no
         point that loses as little.
+    :ivar in_events_there: the same of what is alive in the events alone.
     """
 
     point: Point
     better: bool
     surely: bool
     alive_there: float | None
+    in_events_there: float | None
 
     @property
     def gain(self) -> float | None:
         """How many times the rival's apps the curve keeps alive at the same time lost."""
-        if self.alive_there is None or not self.point.alive.median:
-            return None
-        return self.alive_there / self.point.alive.median
+        return _ratio(self.alive_there, self.point.alive.median)
+
+    @property
+    def gain_in_events(self) -> float | None:
+        """The same of what is alive in the events alone."""
+        return _ratio(self.in_events_there, self.point.in_events.median)
+
+
+def _ratio(ours: float | None, theirs: float) -> float | None:
+    return None if ours is None or not theirs else ours / theirs
 
 
 def points_of(summaries: Iterable[Summary]) -> dict[str, list[Point]]:
@@ -65,7 +76,13 @@ def points_of(summaries: Iterable[Summary]) -> dict[str, list[Point]]:
     curves: dict[str, list[Point]] = {}
     for summary in summaries:
         figures = summary.figures
-        point = Point(summary.killer, figures["lost_ms"], figures["alive"], figures["kills"])
+        point = Point(
+            summary.killer,
+            lost=figures["lost_ms"],
+            alive=figures["alive"],
+            in_events=figures["alive_in_events"],
+            kills=figures["kills"],
+        )
         curves.setdefault(point.family, []).append(point)
     for points in curves.values():
         points.sort(key=lambda point: (point.lost.median, -point.alive.median))
@@ -105,6 +122,7 @@ def beats(curve: Sequence[tuple[float, float]], lost: float, alive: float) -> bo
 def compare(ours: Sequence[Point], rivals: Iterable[Point]) -> list[Comparison]:
     """Each of `rivals` against the curve that `ours` make."""
     medians = front((point.lost.median, point.alive.median) for point in ours)
+    in_events = front((point.lost.median, point.in_events.median) for point in ours)
     at_best = front((point.lost.low, point.alive.high) for point in ours)
     return [
         Comparison(
@@ -112,6 +130,7 @@ def compare(ours: Sequence[Point], rivals: Iterable[Point]) -> list[Comparison]:
             better=beats(medians, point.lost.median, point.alive.median),
             surely=beats(at_best, point.lost.high, point.alive.low),
             alive_there=alive_at(medians, point.lost.median),
+            in_events_there=alive_at(in_events, point.lost.median),
         )
         for point in rivals
     ]

@@ -20,6 +20,7 @@ __all__ = ["UNITS", "Measured", "Span", "mean_alive", "measure"]
 UNITS = {
     "lost_ms": "ms/event",
     "alive": "apps",
+    "alive_in_events": "apps",
     "kills": "kills",
     "missed_deadlines": "rounds",
     "latency_p50_ms": "ms",
@@ -60,11 +61,14 @@ _PERCEPTIBLE_ADJ = 200
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From when to when (CLOCK_BOOTTIME), and how many events of the load lie within."""
+    """From when to when (CLOCK_BOOTTIME).
+
+    :ivar events: begin and end of each event of the load.
+    """
 
     begin_ns: int
     end_ns: int
-    events: int
+    events: tuple[tuple[int, int], ...]
 
 
 @dataclass(slots=True)
@@ -111,8 +115,9 @@ def measure(
 
     oom_kills = round(grown("oom_kills"))
     values: dict[str, float] = {
-        "lost_ms": felt.lost_ms / span.events,
-        "alive": mean_alive(lives, deaths, span.begin_ns, span.end_ns),
+        "lost_ms": felt.lost_ms / len(span.events),
+        "alive": mean_alive(lives, deaths, [(span.begin_ns, span.end_ns)]),
+        "alive_in_events": mean_alive(lives, deaths, span.events),
         "kills": len(killed),
         "missed_deadlines": felt.missed,
         "latency_p50_ms": percentile(ordered, 50),
@@ -157,15 +162,18 @@ def _by_a_killer(death: Death) -> Death:
     return replace(death, signal=signal.SIGKILL) if death.signal == signal.SIGTERM else death
 
 
-def mean_alive(lives: Iterable[Life], deaths: Iterable[Death], begin_ns: int, end_ns: int) -> float:
-    """How many cached apps lived in that time, as a mean over it."""
+def mean_alive(
+    lives: Iterable[Life], deaths: Iterable[Death], times: Sequence[tuple[int, int]]
+) -> float:
+    """How many cached apps lived in these times (begin and end of each), as a mean over them."""
     ended = {death.life.identity: death.time_ns for death in deaths}
+    cached = [life for life in lives if life.adj >= CACHED_ADJ]
     lived_ns = 0
-    for life in lives:
-        if life.adj >= CACHED_ADJ:
+    for begin_ns, end_ns in times:
+        for life in cached:
             last_ns = min(end_ns, ended.get(life.identity, end_ns))
             lived_ns += max(0, last_ns - max(begin_ns, life.time_ns))
-    return lived_ns / (end_ns - begin_ns)
+    return lived_ns / sum(end_ns - begin_ns for begin_ns, end_ns in times)
 
 
 def _wrong(lives: Sequence[Life], deaths: Sequence[Death], killed: Sequence[Death]) -> list[str]:

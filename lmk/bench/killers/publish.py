@@ -21,6 +21,7 @@ __all__ = ["Where", "print_comparisons", "print_summaries", "to_json"]
 _SHOWN = (
     ("lost ms", "lost_ms", 0),
     ("alive", "alive", 0),
+    ("in events", "alive_in_events", 0),
     ("kills", "kills", 0),
     ("late p99 ms", "latency_p99_ms", 3),
     ("max ms", "latency_max_ms", 5),
@@ -44,6 +45,9 @@ _COMPARED = (
     Column("rival"),
     Column("lost ms", number=True),
     Column("alive", number=True),
+    Column("lmk there", number=True),
+    Column("times", number=True),
+    Column("in events", number=True),
     Column("lmk there", number=True),
     Column("times", number=True),
     Column("better than lmk"),
@@ -84,8 +88,11 @@ def print_comparisons(console: Console, load: str, compared: Sequence[Comparison
             comparison.point.killer,
             _interval(comparison.point.lost),
             _interval(comparison.point.alive),
-            "" if comparison.alive_there is None else _number(comparison.alive_there),
-            "" if comparison.gain is None else f"{comparison.gain:.2f}",
+            _optional(comparison.alive_there),
+            _times(comparison.gain),
+            _interval(comparison.point.in_events),
+            _optional(comparison.in_events_there),
+            _times(comparison.gain_in_events),
             _verdict(comparison),
         )
         for comparison in compared
@@ -125,6 +132,8 @@ def to_json(
                 "surely": comparison.surely,
                 "alive_there": _rounded(comparison.alive_there),
                 "gain": _rounded(comparison.gain),
+                "in_events_there": _rounded(comparison.in_events_there),
+                "gain_in_events": _rounded(comparison.gain_in_events),
             }
             for load, found in compared.items()
             for comparison in found
@@ -141,6 +150,14 @@ def _verdict(comparison: Comparison) -> str:
     if comparison.surely:
         return "yes"
     return "by medians, within the intervals" if comparison.better else "no"
+
+
+def _optional(number: float | None) -> str:
+    return "" if number is None else _number(number)
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def _cell(key: str, figure: Spread) -> str:

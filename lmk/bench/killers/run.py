@@ -78,7 +78,7 @@ def play(setting: Setting, spec: Spec, load: Load, events: int | None = None) ->
     events = events or load.events
     played = Played()
     greeted: list[Hello] = []
-    begun_ns: list[int] = []
+    times: list[tuple[int, int]] = []
     _forget_caches(device)
     with (
         Watch(device, bundle=bundle) as watch,
@@ -92,13 +92,14 @@ def play(setting: Setting, spec: Spec, load: Load, events: int | None = None) ->
             if event:
                 cast.population.refill()
             stage.wait(_SETTLE)
-            begun_ns.append(watch.now_ns)
+            begun_ns = watch.now_ns
             load.play(stage, played)
+            times.append((begun_ns, watch.now_ns))
         end_ns, after = _now_ns(device), running()
         # What is told until then belongs to the record, and the killer goes on meanwhile.
         probe.close()
         lives, deaths = list(cast.population.lives), list(cast.population.deaths)
-    span = Span(begin_ns, end_ns, events)
+    span = Span(begin_ns, end_ns, tuple(times))
     measured = measure(
         span,
         lives=lives,
@@ -120,7 +121,7 @@ def play(setting: Setting, spec: Spec, load: Load, events: int | None = None) ->
         values=measured.values,
         deaths=tuple(measured.deaths),
         late=tuple(measured.late),
-        events_ms=tuple((at_ns - begin_ns) // 1_000_000 for at_ns in begun_ns),
+        events_ms=tuple((at_ns - begin_ns) // 1_000_000 for at_ns, _over_ns in times),
         faults=tuple(measured.faults),
     )
 
