@@ -72,6 +72,7 @@ def attach(
         facts.require_btf()
         held_by_another = _is_held_by_another(facts)
         if held_by_another and not take_over:
+            task.done("held by somebody else")
             raise UsageError(_held(facts), serial=device.serial)
         files = _bundle_for(facts, bundle)
         build_id = files.build_id(facts.abi)

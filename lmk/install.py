@@ -244,7 +244,9 @@ def start_agent(
     )
     result = root.run(command, timeout=_START_TIMEOUT, stdin=policy.SerializeToString())
     if result.exit_code != 0:
-        raise _agent_error("the agent does not start", result, facts)
+        faster = _last_line(result).startswith("held by ")
+        what = "somebody else was faster" if faster else "the agent does not start"
+        raise _agent_error(what, result, facts)
     return parse_session_file(result.text, directory)
 
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "others.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "names.h"
+#include "process.h"
 #include "protect.h"
 #include "shared.h"
 
@@ -65,6 +67,20 @@ bool others_take(struct shared *shared, const struct lmk_other_event *event)
 	return true;
 }
 
+/* Has it kept its name since? One that runs another program by now is known by its old one alone.
+ */
+static bool is_still_called(pid_t pid, const char comm[LMK_COMM])
+{
+	char path[32], now[LMK_COMM + 1];
+	ssize_t length;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	length = read_small_file(path, now, sizeof(now));
+	if (length > 0 && now[length - 1] == '\n')
+		now[length - 1] = 0;
+	return length <= 0 || !strncmp(now, comm, LMK_COMM);
+}
+
 /* Who sent it mostly lives on: a daemon, a shell. */
 static void find_sender(struct other *other)
 {
@@ -76,6 +92,8 @@ static void find_sender(struct other *other)
 	if (!names_find(event->sender_pid, ticks, other->sender_name) &&
 	    (!process_is(event->sender_pid, ticks) ||
 	     process_command(event->sender_pid, other->sender_name)))
+		other->sender_name[0] = 0;
+	if (!is_still_called(event->sender_pid, event->sender_comm))
 		other->sender_name[0] = 0;
 	if (event->cause == LMK_OTHER_PROCESS && protect_is_lmkd(event->sender_pid, ticks))
 		event->cause = LMK_OTHER_LMKD;

@@ -123,7 +123,9 @@ LMK_INLINE void lmk_measure(const struct lmk_policy *policy, const struct lmk_sa
 	verdict->reclaim_limit_us = (__u64)policy->reclaim_direct_reclaim_threshold_ms * 1000;
 	verdict->filecache_limit_kb = policy->thrashing_filecache_min_kb;
 	verdict->thrashing_pct = history->thrashing_pct;
-	verdict->thrashing_limit_pct = history->thrashing_limit_pct;
+	/* Before anything was evaluated it is what the policy says. */
+	verdict->thrashing_limit_pct = history->primed ? history->thrashing_limit_pct
+						       : policy->thrashing_thrashing_limit_pct;
 	verdict->thrashing_max_pct = history->thrashing_max_pct;
 	verdict->swap_util_limit_pct = policy->swap_swap_util_max_pct;
 	verdict->swap_util_pct = lmk_swap_util_pct(sample, verdict->swap_free_kb);

@@ -18,8 +18,8 @@ from lmk.build.bundle import pack
 from lmk.build.sources import source_root
 from lmk.device.interface import Device
 from lmk.errors import ProtocolError, TransientError, UnsupportedError, UsageError
-from lmk.policy import parse
-from lmk.proto.record_pb2 import KillPath, Lifecycle
+from lmk.policy import parse, preset
+from lmk.proto.record_pb2 import KillPath, Lifecycle, Signal
 from lmk.report import SessionOverError, parse_position
 
 #: Nobody on any device: these tests are about sessions, not about kills.
@@ -102,6 +102,15 @@ def test_attach_returns_after_hello_with_handlers_agent_and_guardian_running(
         assert status.sample.mem_total_kb > 0
         assert status.signals
         assert 0 < status.lease_left_ms <= 15 * 60 * 1000
+
+
+def test_status_tells_the_limits_before_anything_was_evaluated(
+    clean: Device, bundle: Bundle
+) -> None:
+    # As lmkd, it looks at nothing before something stalls.
+    with lmk.attach(clean, "lmkd-highperf", bundle=bundle) as attached:
+        limits = {signal.kind: signal.limit for signal in attached.status().signals}
+    assert limits[Signal.THRASHING_PCT] == preset("lmkd-highperf").thrashing.thrashing_limit_pct
 
 
 def test_detach_leaves_no_process_no_pin_and_no_session(clean: Device, bundle: Bundle) -> None:

@@ -205,6 +205,19 @@ def test_a_users_kill_is_reported_as_the_users(
     assert pid in [one["victim"]["pid"] for one in told if one]
 
 
+def test_sender_is_called_what_it_was_when_it_killed(
+    session: Session, device: Device, root: Root
+) -> None:
+    start = session.start
+    with app(device, 1) as eater:
+        pid = eater.await_phase("grown", _PATIENCE).pid
+        shell = f"sh -c 'kill -9 {pid}; exec sleep 600' >/dev/null 2>&1 & echo $!"
+        sender = int(root.run(shell).text)
+        (death,) = others(records_until(session, start, death_of(pid)), pid)
+    root.run(f"kill -9 {sender}")
+    assert (death.sender.pid, death.sender.comm, death.sender.name) == (sender, "sh", "sh")
+
+
 def test_kills_of_lmk_are_not_reported_as_others(session: Session, device: Device) -> None:
     start = session.start
     total_kb = int(device.run("grep MemTotal /proc/meminfo | tr -dc 0-9").text)

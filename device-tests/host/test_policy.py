@@ -57,7 +57,7 @@ def test_a_name_that_is_neither_file_nor_preset_lists_the_presets() -> None:
 def test_a_policy_that_is_no_text_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "binary"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot read the policy"):
+    with pytest.raises(UsageError, match="binary is no policy: not text"):
         policy.load(path)
 
 

@@ -199,3 +199,14 @@ def test_the_file_says_where_each_value_is_from_and_reads_back_the_same() -> Non
     assert parse(text) == carried.policy
     assert "#   ro.lmk.thrashing_limit=60\n" in text
     assert "#   ro.lmk.medium=8?00 (" in text
+
+
+def test_value_beyond_what_the_field_can_be_is_said_to_be_less() -> None:
+    carried = from_properties({"ro.lmk.stall_limit_critical": "900000"}, name="lmkd of dev")
+    assert carried.policy.stall.stall_limit_critical_pct == 100
+    assert carried.taken[0].stored == "100 (most it can be)"
+    told = text_of(carried, source="dev")
+    assert (
+        "ro.lmk.stall_limit_critical=900000 "
+        "(stall.stall_limit_critical_pct is 100 (most it can be))"
+    ) in told

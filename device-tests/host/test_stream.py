@@ -36,6 +36,7 @@ from lmk.report import (
     read_capture,
     unique,
 )
+from lmk.report.append import open_to_append
 from lmk.report.client import first_lost
 
 START = Position(run=1, seq=1)
@@ -327,6 +328,57 @@ def test_overlapping_captures_give_each_report_once(tmp_path: Path) -> None:
     one = capture(tmp_path / "one.pb", hello(1, 3), kill(1), kill(2))
     two = capture(tmp_path / "two.pb", hello(1, 4), kill(2), kill(3), kill(1, run=2))
     assert [report.kill_id for report in kill_reports(one, two)] == [1, 2, 3, 1]
+
+
+def test_capture_that_ends_in_half_a_record_goes_on_behind_the_last_whole_one(
+    tmp_path: Path,
+) -> None:
+    path = capture(tmp_path / "cut.pb", hello(1, 3), kill(1), kill(2))
+    path.write_bytes(path.read_bytes()[:-5])
+    file, cut_bytes = open_to_append(path, "pb")
+    with file:
+        file.write(encode_record(kill(3)))
+    assert cut_bytes == len(encode_record(kill(2))) - 5
+    assert [report.kill_id for report in kill_reports(path)] == [1, 3]
+
+
+def test_lines_that_end_in_half_of_one_go_on_behind_the_last_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": {"b": ')
+    file, cut_bytes = open_to_append(path, "jsonl")
+    with file:
+        file.write(b'{"c": 3}\n')
+    assert cut_bytes == len(b'{"a": {"b": ')
+    assert path.read_bytes() == b'{"a": 1}\n{"c": 3}\n'
+
+
+@pytest.mark.parametrize("format_", ["pb", "jsonl"])
+@pytest.mark.parametrize("content", [b"\xa9\x01 foreign", b"notes of mine\n", b"\0" * 100])
+def test_nothing_is_added_to_what_is_no_record(
+    tmp_path: Path, format_: str, content: bytes
+) -> None:
+    path = tmp_path / "notes"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"notes holds something else than {format_}"):
+        open_to_append(path, format_)
+    assert path.read_bytes() == content
+
+
+def test_each_format_keeps_off_the_other(tmp_path: Path) -> None:
+    lines, binary = tmp_path / "a.jsonl", capture(tmp_path / "b.pb", hello(1, 3), kill(1))
+    lines.write_bytes(b'{"a": 1}\n')
+    for path, format_ in ((lines, "pb"), (binary, "jsonl")):
+        with pytest.raises(UsageError, match="left as it is"):
+            open_to_append(path, format_)
+
+
+def test_file_that_is_not_there_or_is_a_device_is_opened_as_it_is(tmp_path: Path) -> None:
+    for path in (tmp_path / "new.pb", Path("/dev/null")):
+        file, cut_bytes = open_to_append(path, "pb")
+        file.close()
+        assert cut_bytes == 0
+    with pytest.raises(UsageError, match="cannot write"):
+        open_to_append(tmp_path / "no" / "such.pb", "pb")
 
 
 def test_captures_concatenate(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ _SECTIONS = {
         "stream": "Print kill reports as they come.",
         "status": "Show what an attached device sees and would do.",
         "top": "The same, kept up to date until q.",
-        "detach": "Give the device back as it was.",
+        "detach": "Give the device back: handlers unpinned, agent ended.",
     },
     "Before it": {
         "devices": "List the devices there are.",

@@ -82,7 +82,7 @@ def attach(
 @click.command()
 @device_options
 def detach(serial: str | None, transport: str | None) -> None:
-    """Give the device back as it was: handlers unpinned, agent ended.
+    """Give the device back: handlers unpinned, agent ended.
 
     Finds and removes what a dead agent left as well. Reports that nobody fetched are gone
     with the next attach after a reboot, not before.

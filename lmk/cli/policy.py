@@ -60,8 +60,10 @@ def check(file: Path) -> None:
     """
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the policy {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no policy: not text (UTF-8)") from error
     findings = policies.check(text)
     for finding in findings:
         click.echo(f"{file}:{finding}")
@@ -118,7 +120,7 @@ def diff(
     if as_json:
         click.echo(json.dumps([asdict(each) for each in found], indent=2))
     elif found:
-        columns = [Column("WHAT", drop=1), Column(names[0]), Column(names[1]), Column("FIELD")]
+        columns = [Column("WHAT", drop=1), Column(names[0]), Column(names[1]), Column("BECOMES")]
         rows = [[each.words, each.before, each.after, each.field] for each in found]
         show_table(open_console(), columns, rows)
     else:
@@ -162,8 +164,11 @@ def pull(output: Path | None, serial: str | None, transport: str | None) -> None
         f"propert{'y' if len(carried.taken) == 1 else 'ies'} carried over"
     )
     if carried.taken:
-        columns = [Column("PROPERTY"), Column("VALUE"), Column("FIELD")]
-        rows = [[each.key, each.value, each.field or each.stored] for each in carried.taken]
+        columns = [Column("PROPERTY"), Column("VALUE"), Column("BECOMES")]
+        rows = [
+            [each.key, each.value, f"{each.field} = {each.stored}" if each.field else each.stored]
+            for each in carried.taken
+        ]
         show_table(console, columns, rows)
     if carried.left_out:
         say(f"{len(carried.left_out)} could not be carried over")

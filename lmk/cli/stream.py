@@ -17,6 +17,7 @@ from lmk.device.resolve import connect
 from lmk.errors import UsageError
 from lmk.proto.record_pb2 import Record
 from lmk.report import Position, RecordStream, encode_record, parse_position
+from lmk.report.append import open_to_append
 from lmk.report.live import LiveTable
 from lmk.report.plain import json_line
 from lmk.report.text import HEADER, Clock, describe
@@ -134,9 +135,12 @@ class _TableWriter:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._clock = Clock()
-        _put(file, f"{HEADER}\n".encode())
+        self._begun = False
 
     def __call__(self, record: Record) -> None:
+        if not self._begun:  # nothing is printed of what turns out to be no capture
+            self._begun = True
+            _put(self._file, f"{HEADER}\n".encode())
         if record.HasField("hello"):
             self._clock = Clock.of(record.hello)
             # Whose records these are; on standard error, for the lines below are the data.
@@ -157,10 +161,15 @@ def _opened(output: Path | None, format_: str) -> Iterator[BinaryIO]:
             raise UsageError("a capture is no text: give -o FILE, or pipe it somewhere")
         yield sys.stdout.buffer
         return
-    try:
-        file = output.open("wb" if format_ == "table" else "ab")
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from error
+    if format_ != "table":
+        file, cut_bytes = open_to_append(output, format_)
+        if cut_bytes:
+            _tell(f"{output} ended in half a record: {cut_bytes} bytes of it were cut off")
+    else:
+        try:
+            file = output.open("wb")
+        except OSError as error:
+            raise UsageError(f"cannot write {output}: {error.strerror}") from error
     with file:
         yield file
 

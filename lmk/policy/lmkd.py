@@ -152,7 +152,7 @@ def text_of(carried: CarriedOver, *, source: str) -> str:
     """
     base = "lmkd-lowram" if carried.low_ram else "lmkd-highperf"
     lines = [f"# {source}: the preset {base} with"]
-    lines += [f"#   {each.key}={each.value}" for each in carried.taken]
+    lines += [f"#   {each.key}={each.value}" + _becomes(each) for each in carried.taken]
     if not carried.taken:
         lines.append("#   nothing changed")
     if carried.left_out:
@@ -160,6 +160,11 @@ def text_of(carried: CarriedOver, *, source: str) -> str:
         lines += [f"#   {each.key}={each.value} ({each.why})" for each in carried.left_out]
     printable = ("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     return dump(carried.policy) + "\n" + "\n".join(printable) + "\n"
+
+
+def _becomes(taken: Taken) -> str:
+    said = not taken.field or taken.stored == taken.value
+    return "" if said else f" ({taken.field} is {taken.stored})"
 
 
 def _properties(properties: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -211,7 +216,8 @@ def _take_number(carried: CarriedOver, key: str, value: str, to: _Number) -> Non
         carried.left_out.append(LeftOut(key, value, why))
         return
     stored = to.as_stored(min(max(number, to.least), to.most))
-    _take(carried, key, value, to.path, stored)
+    words = f"{stored} ({'most' if number > stored else 'least'} it can be)"
+    _take(carried, key, value, to.path, stored, "" if number == stored else words)
 
 
 def _take_switch(carried: CarriedOver, key: str, value: str, path: str) -> None:

@@ -78,8 +78,10 @@ def load(source: str | Path) -> Policy:
         raise UsageError(
             f"policy {str(source)!r} is neither a file nor a preset ({', '.join(presets())})"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the policy {path}: {error}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the policy {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no policy: not text (UTF-8)") from error
     return parse(text, source=str(path), name=path.stem)
 
 
