@@ -20,6 +20,7 @@ from types import FrameType
 
 import pytest
 from cable import Cable
+from hypothesis import HealthCheck, settings
 
 import lmk
 from lmk.device.interface import Device
@@ -49,6 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "in_kernel: kills with no agent; skipped where a probe finds another kill path"
     )
+    # No test fails because the machine was slow.
+    settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("untimed")
     # Ended from outside (`timeout`, a CI runner), a run still takes its guests down:
     # as an interrupt it reaches every fixture's clean-up.
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:

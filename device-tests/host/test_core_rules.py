@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmk.policy import core, preset
@@ -162,7 +162,6 @@ any_rules = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(populations, st.lists(kind_rules, max_size=3), st.integers(-1000, 1000))
 def test_nobody_in_the_foreground_dies_while_a_cached_one_is_left(
     population: list[Process], rules: list[AppRule], floor: int
@@ -173,7 +172,6 @@ def test_nobody_in_the_foreground_dies_while_a_cached_one_is_left(
             assert all(later.adj < 900 for later in order[place:])
 
 
-@settings(deadline=None)
 @given(populations, st.lists(any_rules, max_size=3), st.integers(-1000, 1000))
 def test_nor_does_protection_cost_a_process_that_no_rule_is_for_its_place(
     population: list[Process], rules: list[AppRule], floor: int
@@ -184,7 +182,6 @@ def test_nor_does_protection_cost_a_process_that_no_rule_is_for_its_place(
     assert [each.pid for each in with_rules if not 1 <= each.rule <= len(rules)] == plain
 
 
-@settings(deadline=None)
 @given(processes, processes, processes, st.lists(any_rules, max_size=3))
 def test_rank_stays_a_total_order(a: Process, b: Process, c: Process, rules: list[AppRule]) -> None:
     policy = ruled(*rules)

@@ -34,7 +34,7 @@ def linked() -> Iterator[tuple[PacketTransport, socket.socket]]:
         transport.close()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(
@@ -65,7 +65,7 @@ def test_packets_cut_at_any_byte_come_whole_in_spite_of_timeouts(
     assert received == packets
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 223))
 def test_link_that_ends_in_mid_packet_is_an_error_and_never_a_packet(cut: int) -> None:
     with linked() as (transport, far):
@@ -75,7 +75,7 @@ def test_link_that_ends_in_mid_packet_is_an_error_and_never_a_packet(cut: int) -
             transport.receive(Deadline(10))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(min_size=24, max_size=64))
 def test_bytes_of_another_protocol_are_refused(noise: bytes) -> None:
     command, _, _, length, _, magic = struct.unpack("<6I", noise[:24])

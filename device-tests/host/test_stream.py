@@ -21,7 +21,7 @@ from fake_agent import (
     lifecycle,
     lost,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmk.errors import ProtocolError, TransientError, UsageError
@@ -58,7 +58,7 @@ ends = st.sampled_from(End)
     piece=st.integers(1, 300),
     begin=st.integers(1, 12),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_a_stream_cut_at_any_byte_and_resumed_delivers_every_record_once(
     monkeypatch_sleep: None, runs: list[int], cuts: list[tuple[int, End]], piece: int, begin: int
 ) -> None:
@@ -266,7 +266,7 @@ def capture(path: Path, *records: Record) -> Path:
 
 
 @given(cut=st.integers(0, 10_000), piece=st.integers(1, 64))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 def test_a_capture_parses_alike_however_its_bytes_arrive(cut: int, piece: int) -> None:
     records = [hello(1, 4), kill(1), kill(2), heartbeat(), kill(3, name="n" * 300)]
     data = b"".join(map(encode_record, records))
