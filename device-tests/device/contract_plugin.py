@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the contract tests: ``subject``, a Device by each transport; and ``plain``."""
+"""Fixtures of the contract tests: ``subject``, a Device by each transport; ``plain``, adb-shell."""
 
 from __future__ import annotations
 
@@ -13,12 +13,25 @@ from lmk.device.interface import Device
 from lmk.device.resolve import connect, parse_address
 
 TRANSPORTS = ["direct", "server"]
+#: Everything above, and the machine that the tests run on.
+SUBJECTS = [*TRANSPORTS, "local"]
 
 
-@pytest.fixture(params=TRANSPORTS)
-def subject(request: pytest.FixtureRequest, device_serial: str) -> Iterator[Device]:
-    """The device under test by each transport."""
-    with connect(device_serial, transport=request.param) as device:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test on each subject; what shows adb-shell as it comes only where there is an adbd."""
+    if "subject" in metafunc.fixturenames:
+        named = TRANSPORTS if "plain" in metafunc.fixturenames else SUBJECTS
+        metafunc.parametrize("subject", named, indirect=True)
+
+
+@pytest.fixture
+def subject(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """The device under test by each transport; and this machine."""
+    if request.param == "local":
+        device = connect("local")
+    else:
+        device = connect(request.getfixturevalue("device_serial"), transport=request.param)
+    with device:
         yield device
 
 

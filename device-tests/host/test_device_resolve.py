@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from lmk import virtual
 from lmk.device import resolve
 from lmk.device.resolve import connect, parse_address
 from lmk.device.server import ListedDevice, parse_devices
-from lmk.errors import UnsupportedError, UsageError
+from lmk.errors import UsageError
 
 
 @pytest.fixture
@@ -145,9 +146,16 @@ def test_direct_transport_takes_a_bare_address(guests: dict[str, int]) -> None:
         assert device.run("echo yes").text == "yes\n"
 
 
-def test_local_is_refused_with_what_works(guests: dict[str, int]) -> None:
-    with pytest.raises(UnsupportedError, match="lmk virtual up"):
-        connect("local")
+def test_local_is_this_machine(guests: dict[str, int]) -> None:
+    with connect("local") as device:
+        assert device.transport == "local"
+        assert device.run("uname -n").text.strip() == platform.node()
+
+
+@pytest.mark.parametrize("transport", ["direct", "server"])
+def test_local_goes_by_no_transport(guests: dict[str, int], transport: str) -> None:
+    with pytest.raises(UsageError, match="this machine"):
+        connect("local", transport=transport)
 
 
 def test_unknown_transport_is_a_usage_error(guests: dict[str, int]) -> None:

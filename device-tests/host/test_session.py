@@ -47,9 +47,9 @@ class ScriptedDevice:
     """A device whose shell and sockets answer what they are told to."""
 
     serial = "scripted"
-    transport = "direct"
 
-    def __init__(self, *answers: str | CommandResult) -> None:
+    def __init__(self, *answers: str | CommandResult, transport: str = "direct") -> None:
+        self.transport = transport
         self.answers = list(answers)
         self.commands: list[str] = []
         self.pushed: list[str] = []
@@ -122,6 +122,18 @@ def test_no_root_is_a_usage_error_that_says_what_to_do() -> None:
     device = ScriptedDevice("2000\n", "")
     with pytest.raises(UsageError, match=r"adbd runs as uid 2000 and no su works.*adb root"):
         find_root(as_device(device))
+
+
+def test_on_this_machine_it_is_the_process_that_is_root_or_sudo() -> None:
+    device = ScriptedDevice("0\n", transport="local")
+    assert find_root(as_device(device)).via == "this process"
+    device = ScriptedDevice("1000\n", "3\n", "done", transport="local")
+    root = find_root(as_device(device))
+    assert root.via == "sudo -n"
+    root.run("id -u")
+    assert device.commands[2] == "sudo -n sh -c 'id -u'"
+    with pytest.raises(UsageError, match=r"this runs as uid 1000.*run it as root"):
+        find_root(as_device(ScriptedDevice("1000\n", "", transport="local")))
 
 
 # -- one look ----------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ Exit codes:
 Devices (-s, else $ANDROID_SERIAL, else the one there is; `lmk devices` lists them):
   virtual, virtual:7.3, virtual:7.3-arm64     lmk virtual up
   tcp:HOST:PORT                               an adbd that listens there
+  local                                       this machine
   as `adb devices` calls it                   USB, Wi-Fi, emulators
 """
 

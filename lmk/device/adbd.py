@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import re
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,16 +20,16 @@ from typing import BinaryIO, Self
 
 from lmk.device.interface import CommandResult, FileStat, Progress
 from lmk.device.packets import Deadline
+from lmk.device.properties import parse_properties
 from lmk.device.service import Service
 from lmk.device.shell import run_shell, shell_service
 from lmk.device.sync import SYNC_SERVICE, FileSync, check_path
-from lmk.device.transfer import plan_push, pull_file, pull_tree, send_files
+from lmk.device.transfer import plan_push, pull, send_files
 from lmk.errors import TransientError, UnsupportedError, UsageError
 
 __all__ = ["AdbdDevice"]
 
 _LOG = logging.getLogger(__name__)
-_GETPROP = re.compile(r"^\[([^\]\n]+)\]: \[(.*?)\]$(?=\n\[|\n?\Z)", re.DOTALL | re.MULTILINE)
 #: How long to wait for the end of a service that has said all it has to say.
 _END_S = 0.2
 #: For a file service to be opened, and to be told that it is over.
@@ -124,17 +122,7 @@ class AdbdDevice(ABC):
         """Copy `remote` to `local`; a remote directory is copied as a tree."""
         target = Path(local) if isinstance(local, str | os.PathLike) else local
         with self._sync() as sync:
-            found = sync.stat(remote)
-            if found is None:
-                raise UsageError(
-                    f"{self._serial}: {remote}: No such file or directory", serial=self._serial
-                )
-            if not stat.S_ISDIR(found.mode):
-                pull_file(sync, remote, found.size, target, progress)
-            elif isinstance(target, Path):
-                pull_tree(sync, remote, target, progress)
-            else:
-                raise UsageError(f"{self._serial}: {remote} is a directory", serial=self._serial)
+            pull(sync, remote, target, progress, self._serial)
 
     def read_file(self, remote: str) -> bytes:
         """The content of a small file, whatever size it claims."""
@@ -160,16 +148,7 @@ class AdbdDevice(ABC):
 
     def properties(self) -> dict[str, str]:
         """All system properties, by ``getprop``; empty on a device without it."""
-        listed = self.run("getprop")
-        if listed.exit_code == 127:
-            return {}
-        if listed.exit_code:
-            raise TransientError(
-                f"{self._serial}: getprop ended with {listed.exit_code}",
-                detail=listed.error_text,
-                serial=self._serial,
-            )
-        return dict(_GETPROP.findall(listed.text.replace("\r\n", "\n")))
+        return parse_properties(self.run("getprop"), self._serial)
 
     def __enter__(self) -> Self:
         return self

@@ -2,8 +2,8 @@
 """From the serial a user gives to a connected device.
 
 ``virtual[:KERNEL[-ABI]][#INSTANCE]`` is a virtual device, ``tcp:HOST:PORT`` an adbd that listens
-there; both are reached directly. Any other name is the adb server's. ``-s`` comes first, then
-``$ANDROID_SERIAL``, then the one device there is.
+there; both are reached directly. ``local`` is this machine. Any other name is the adb server's.
+``-s`` comes first, then ``$ANDROID_SERIAL``, then the one device there is.
 Nothing is booted here: only ``lmk virtual up``, the demo and the tests do that.
 """
 
@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lmk.device.direct import DirectDevice
+from lmk.device.local import LocalDevice
 from lmk.device.server import ListedDevice, ServerDevice, connect_by_server, list_devices
-from lmk.errors import UnsupportedError, UsageError
+from lmk.errors import UsageError
 
 if TYPE_CHECKING:
     from lmk.device.interface import Device
@@ -34,17 +35,15 @@ def connect(serial: str | None = None, *, transport: str | None = None) -> Devic
     :param transport: ``direct`` reads `serial` as ``HOST:PORT`` of an adbd, whatever it looks
         like; ``server`` goes by the adb server, which it has connect to TCP devices.
     :raises lmk.errors.UsageError: no such device, several and no choice, not authorised.
-    :raises lmk.errors.UnsupportedError: a serial of a kind that is not there yet.
     :raises lmk.errors.TransientError: the device does not answer.
     """
     if transport is not None and transport not in _TRANSPORTS:
         raise UsageError(f"no transport {transport!r}; there are: {', '.join(_TRANSPORTS)}")
     chosen = serial or os.environ.get("ANDROID_SERIAL") or _only_device()
     if chosen == "local":
-        raise UnsupportedError(
-            "serial 'local': attaching to this machine itself comes with embedded Linux; "
-            "today lmk needs an adbd: tcp:HOST:PORT, or `lmk virtual up`"
-        )
+        if transport is not None:
+            raise UsageError(f"local is this machine: nothing goes by --transport {transport}")
+        return LocalDevice()
     address: tuple[str, int] | None = None
     if _VIRTUAL.match(chosen):
         address = _guest_address(chosen)
@@ -109,7 +108,8 @@ def _only_device() -> str:
         "no device"
         + (f" that can be used ({others})" if others else "")
         + ": start one with `lmk virtual up`, or name one with -s SERIAL (as `adb devices` calls "
-        "it; tcp:HOST:PORT for an adbd that listens there) or $ANDROID_SERIAL"
+        "it; tcp:HOST:PORT for an adbd that listens there; local for this machine) or "
+        "$ANDROID_SERIAL"
     )
 
 

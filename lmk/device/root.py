@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands as root: adbd as uid 0, else a `su` that was tried.
+"""Commands as root: adbd (on this machine: this process) as uid 0, else a `su` that was tried.
 
 How ``su`` is called differs: AOSP's takes ``su 0 COMMAND…``, those of rooted phones and of
 Linux take ``su -c COMMAND``. The first that prints uid 0 is used.
@@ -17,7 +17,7 @@ from lmk.errors import UsageError
 __all__ = ["Root", "find_root"]
 
 #: With {} for the quoted command line.
-_SU_FORMS = ("su 0 sh -c {}", "su -c {}", "su root sh -c {}")
+_SU_FORMS = ("su 0 sh -c {}", "su -c {}", "su root sh -c {}", "sudo -n sh -c {}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,10 @@ class Root:
 
     @property
     def via(self) -> str:
-        """In words: ``adbd`` or ``su 0``."""
-        return "adbd" if self.form == "{}" else self.form.partition(" sh -c")[0].partition(" -c")[0]
+        """In words: ``adbd``, ``this process`` or ``su 0``."""
+        if self.form == "{}":
+            return "this process" if self.device.transport == "local" else "adbd"
+        return self.form.partition(" sh -c")[0].partition(" -c")[0]
 
     def wrap(self, command: str) -> str:
         """The command line that runs `command` as root."""
@@ -63,11 +65,16 @@ def find_root(device: Device) -> Root:
         f'[ "$({form.format(shlex.quote("id -u"))} 2>/dev/null </dev/null)" = 0 ] && echo {index}'
         for index, form in enumerate(_SU_FORMS)
     )
-    found = device.run(f"command -v su >/dev/null && {{ {probe}; }}").text.split()
+    found = device.run(probe).text.split()
     if found:
         return Root(device, _SU_FORMS[int(found[0])])
+    here = device.transport == "local"
+    who, advice = (
+        ("this", "run it as root, or allow sudo without a password")
+        if here
+        else ("adbd", "try `adb root`, or a userdebug build")
+    )
     raise UsageError(
-        f"{device.serial}: lmk needs root: adbd runs as uid {uid} and no su works "
-        "(try `adb root`, or a userdebug build)",
+        f"{device.serial}: lmk needs root: {who} runs as uid {uid} and no su works ({advice})",
         serial=device.serial,
     )

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from lmk.device.adbd import AdbdDevice
 from lmk.device.packets import Deadline
 from lmk.device.service import ServiceRefusedError
-from lmk.device.smart_socket import RefusedRequestError, SmartSocket, SocketService, server_address
+from lmk.device.smart_socket import RefusedRequestError, SmartSocket, server_address
+from lmk.device.socket_service import SocketService
 from lmk.errors import LmkError, TransientError, UsageError
 
 __all__ = ["ListedDevice", "ServerDevice", "connect_by_server", "list_devices"]

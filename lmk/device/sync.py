@@ -26,7 +26,7 @@ from lmk.device.packets import Deadline
 from lmk.device.service import Service
 from lmk.errors import LmkError, ProtocolError, TransientError, UsageError
 
-__all__ = ["SYNC_SERVICE", "FileSync", "check_path"]
+__all__ = ["SYNC_SERVICE", "FileSync", "check_path", "refused"]
 
 SYNC_SERVICE = "sync:"
 #: How long the device may do nothing in a transfer (a flash that writes back can be slow).
@@ -65,6 +65,15 @@ def check_path(remote: str, name: str) -> None:
         raise UsageError(f"{name}: {remote!r} is not an absolute path", serial=name)
     if len(os.fsencode(remote)) > _PATH_BYTES:
         raise UsageError(f"{name}: path of more than {_PATH_BYTES} bytes: {remote}", serial=name)
+
+
+def refused(name: str, remote: str, words: str) -> LmkError:
+    """The error for a file operation that ended with `words`, the system's name of an errno.
+
+    :param name: how the error calls the device.
+    """
+    fault = UsageError if words.endswith(_CALLERS_FAULT) else TransientError
+    return fault(f"{name}: {remote}: {words}", serial=name)
 
 
 class FileSync:
@@ -229,8 +238,7 @@ class FileSync:
         return self._refused(self._read(length).decode("utf-8", "replace"), remote)
 
     def _refused(self, words: str, remote: str) -> LmkError:
-        fault = UsageError if words.endswith(_CALLERS_FAULT) else TransientError
-        return fault(f"{self._name}: {remote}: {words}", serial=self._name)
+        return refused(self._name, remote, words)
 
     def _unexpected(self, kind: bytes) -> ProtocolError:
         return ProtocolError(

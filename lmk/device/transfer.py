@@ -8,20 +8,41 @@ import io
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from lmk.device.interface import FileStat, Progress
-from lmk.device.sync import FileSync
 from lmk.errors import UsageError
 
-__all__ = ["PushPlan", "plan_push", "pull_file", "pull_tree", "send_files"]
+__all__ = ["Files", "PushPlan", "plan_push", "pull", "send_files"]
 
 _READ_BYTES = 256 * 1024
 #: Keeps each command line well below the device's limit of 128 KiB per argument.
 _COMMAND_BYTES = 32 * 1024
+
+
+class Files(Protocol):
+    """Where files go to and come from: adbd's file service, or this machine."""
+
+    def stat(self, remote: str) -> FileStat | None:
+        """What is at `remote`, symbolic links followed; None when there is nothing."""
+        ...
+
+    def list_dir(self, remote: str) -> dict[str, FileStat]:
+        """Names in a directory and what each is, symbolic links not followed."""
+        ...
+
+    def send(
+        self, chunks: Iterable[bytes], remote: str, mode: int, taken: Callable[[int], None]
+    ) -> None:
+        """Write `chunks`; `taken` is told the sum of bytes so far."""
+        ...
+
+    def receive(self, remote: str) -> Iterator[bytes]:
+        """The content of `remote`, to its end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +104,7 @@ def plan_push(
     return PushPlan(items=[_Item(path, remote, permissions, found.st_size)])
 
 
-def send_files(sync: FileSync, plan: PushPlan, progress: Progress | None) -> None:
+def send_files(files: Files, plan: PushPlan, progress: Progress | None) -> None:
     """Send the files and links of `plan`, telling the sum of bytes over all of them."""
     before = 0
     total = plan.total_bytes
@@ -94,18 +115,40 @@ def send_files(sync: FileSync, plan: PushPlan, progress: Progress | None) -> Non
 
     for item in plan.items:
         counted = _Counted(item)
-        sync.send(counted.chunks(), item.remote, item.mode, taken)
+        files.send(counted.chunks(), item.remote, item.mode, taken)
         before += counted.count
     if progress is not None:
         progress(before, before)
 
 
-def pull_file(
-    sync: FileSync, remote: str, size: int, local: Path | BinaryIO, progress: Progress | None
+def pull(
+    files: Files, remote: str, target: Path | BinaryIO, progress: Progress | None, name: str
+) -> None:
+    """Copy `remote`, a file or a tree, to `target`.
+
+    :param name: how errors call the device.
+    :raises lmk.errors.UsageError: it is not there, or is a directory that goes to an open file.
+    """
+    found = files.stat(remote)
+    if found is None:
+        raise UsageError(f"{name}: {remote}: No such file or directory", serial=name)
+    if not stat.S_ISDIR(found.mode):
+        _pull_file(files, remote, found.size, target, progress)
+    elif isinstance(target, Path):
+        _pull_tree(files, remote, target, progress)
+    else:
+        raise UsageError(f"{name}: {remote} is a directory", serial=name)
+
+
+# Below --------------------------------------------------------------------------------------
+
+
+def _pull_file(
+    files: Files, remote: str, size: int, local: Path | BinaryIO, progress: Progress | None
 ) -> None:
     """Copy one remote file; a local path appears only when all of it is here."""
     if not isinstance(local, Path):
-        _copy(sync, remote, size, local, progress)
+        _copy(files, remote, size, local, progress)
         return
     unfinished = local.with_name(f".{local.name}.{os.getpid()}.part")
     with _writing(local):
@@ -113,31 +156,31 @@ def pull_file(
         sink = unfinished.open("wb")
     try:
         with sink:
-            _copy(sync, remote, size, sink, progress)
+            _copy(files, remote, size, sink, progress)
         with _writing(local):
             unfinished.replace(local)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def pull_tree(sync: FileSync, remote: str, local: Path, progress: Progress | None) -> None:
+def _pull_tree(files: Files, remote: str, local: Path, progress: Progress | None) -> None:
     """Copy a remote directory: directories, files, and the files that links lead to."""
-    files: list[tuple[str, Path, FileStat]] = []
+    wanted: list[tuple[str, Path, FileStat]] = []
     waiting = [(remote, local)]
     while waiting:
         directory, target = waiting.pop()
         with _writing(target):
             target.mkdir(parents=True, exist_ok=True)
-        for name, listed in sync.list_dir(directory).items():
+        for name, listed in files.list_dir(directory).items():
             path = f"{directory.rstrip('/')}/{name}"
-            found = _link_target(sync, path) if stat.S_ISLNK(listed.mode) else listed
+            found = _link_target(files, path) if stat.S_ISLNK(listed.mode) else listed
             if found is not None and stat.S_ISDIR(found.mode):
                 waiting.append((path, target / name))
             elif found is not None and stat.S_ISREG(found.mode):
-                files.append((path, target / name, found))
-    total = sum(found.size for _, _, found in files)
+                wanted.append((path, target / name, found))
+    total = sum(found.size for _, _, found in wanted)
     before, told = 0, -1
-    for path, target, found in files:
+    for path, target, found in wanted:
 
         def forward(done: int, _: int, before: int = before) -> None:
             nonlocal told
@@ -145,18 +188,15 @@ def pull_tree(sync: FileSync, remote: str, local: Path, progress: Progress | Non
                 told = before + done
                 progress(told, max(total, told))
 
-        pull_file(sync, path, found.size, target, forward)
+        _pull_file(files, path, found.size, target, forward)
         before += found.size
     if progress is not None and told < 0:
         progress(0, 0)
 
 
-# Below --------------------------------------------------------------------------------------
-
-
-def _link_target(sync: FileSync, path: str) -> FileStat | None:
+def _link_target(files: Files, path: str) -> FileStat | None:
     """The file that a link leads to; None for a directory (they can go in circles) or nothing."""
-    target = sync.stat(path)
+    target = files.stat(path)
     return target if target is not None and stat.S_ISREG(target.mode) else None
 
 
@@ -197,11 +237,9 @@ def _writing(local: object) -> Iterator[None]:
         raise UsageError(f"cannot write {local}: {error.strerror}") from error
 
 
-def _copy(
-    sync: FileSync, remote: str, size: int, sink: BinaryIO, progress: Progress | None
-) -> None:
+def _copy(files: Files, remote: str, size: int, sink: BinaryIO, progress: Progress | None) -> None:
     done = 0
-    for chunk in sync.receive(remote):
+    for chunk in files.receive(remote):
         with _writing(getattr(sink, "name", "the local file")):
             sink.write(chunk)
         done += len(chunk)
