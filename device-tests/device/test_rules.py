@@ -40,6 +40,7 @@ def policy(*rules: AppRule) -> Policy:
     """Nobody dies but by request, and only the apps of these tests could."""
     wanted = load("default")
     wanted.scarcity.available_below_pct = 0
+    wanted.rest.pageout_min_score = 1001  # what an app takes stays what it was started with
     for user in (0, _USER):
         wanted.only_uids.add(first=user + _FIRST_UID, last=user + _FIRST_UID + _APPS - 1)
     wanted.rules.extend(rules)
