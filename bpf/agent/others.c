@@ -67,8 +67,7 @@ bool others_take(struct shared *shared, const struct lmk_other_event *event)
 	return true;
 }
 
-/* Has it kept its name since? One that runs another program by now is known by its old one alone.
- */
+/* It may run another program by now: then it is known by the name that it killed under. */
 static bool is_still_called(pid_t pid, const char comm[LMK_COMM])
 {
 	char path[32], now[LMK_COMM + 1];
@@ -81,7 +80,18 @@ static bool is_still_called(pid_t pid, const char comm[LMK_COMM])
 	return length <= 0 || !strncmp(now, comm, LMK_COMM);
 }
 
-/* Who sent it mostly lives on: a daemon, a shell. */
+/* The sender's whole name, or an empty one. It mostly lives on: a daemon, a shell. */
+static void name_sender(const struct lmk_other_event *event, __u64 ticks, char name[PROCESS_NAME])
+{
+	bool lives = process_is(event->sender_pid, ticks);
+
+	if ((!lives || is_still_called(event->sender_pid, event->sender_comm)) &&
+	    (names_find(event->sender_pid, ticks, name) ||
+	     (lives && !process_command(event->sender_pid, name))))
+		return;
+	name[0] = 0;
+}
+
 static void find_sender(struct other *other)
 {
 	struct lmk_other_event *event = &other->event;
@@ -89,12 +99,7 @@ static void find_sender(struct other *other)
 
 	if (!event->sender_pid)
 		return;
-	if (!names_find(event->sender_pid, ticks, other->sender_name) &&
-	    (!process_is(event->sender_pid, ticks) ||
-	     process_command(event->sender_pid, other->sender_name)))
-		other->sender_name[0] = 0;
-	if (!is_still_called(event->sender_pid, event->sender_comm))
-		other->sender_name[0] = 0;
+	name_sender(event, ticks, other->sender_name);
 	if (event->cause == LMK_OTHER_PROCESS && protect_is_lmkd(event->sender_pid, ticks))
 		event->cause = LMK_OTHER_LMKD;
 }

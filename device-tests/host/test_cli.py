@@ -360,7 +360,16 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     process = subprocess.Popen(
-        [sys.executable, "-c", "import lmk.cli; lmk.cli.main()", "report", str(pipe)],
+        # The table would say on standard error whose records these are, now or a moment later.
+        [
+            sys.executable,
+            "-c",
+            "import lmk.cli; lmk.cli.main()",
+            "report",
+            "--format",
+            "jsonl",
+            str(pipe),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

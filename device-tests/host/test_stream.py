@@ -353,7 +353,11 @@ def test_lines_that_end_in_half_of_one_go_on_behind_the_last_whole_one(tmp_path:
 
 
 @pytest.mark.parametrize("format_", ["pb", "jsonl"])
-@pytest.mark.parametrize("content", [b"\xa9\x01 foreign", b"notes of mine\n", b"\0" * 100])
+@pytest.mark.parametrize(
+    "content",
+    # The last ones begin as records do, and end before anything shows that they are none.
+    [b"\xa9\x01 foreign", b"notes of mine\n", b"\0" * 100, b"\nnote", b'{"mine": 1', b"{"],
+)
 def test_nothing_is_added_to_what_is_no_record(
     tmp_path: Path, format_: str, content: bytes
 ) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,13 +57,7 @@ def check(file: Path) -> None:
 
     Findings are printed one per line: FILE:LINE:COLUMN: what is wrong.
     """
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read the policy {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no policy: not text (UTF-8)") from error
-    findings = policies.check(text)
+    findings = policies.check(policies.read(file))
     for finding in findings:
         click.echo(f"{file}:{finding}")
     if findings:

@@ -12,7 +12,7 @@ runs the very code that decides in the kernel.
 
 from lmk.policy.check import Finding, check_policy
 from lmk.policy.differences import Difference, differences
-from lmk.policy.text import check, dump, load, parse, preset, presets
+from lmk.policy.text import check, dump, load, parse, preset, presets, read
 from lmk.proto.policy_pb2 import Policy
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "parse",
     "preset",
     "presets",
+    "read",
 ]

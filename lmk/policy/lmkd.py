@@ -163,8 +163,9 @@ def text_of(carried: CarriedOver, *, source: str) -> str:
 
 
 def _becomes(taken: Taken) -> str:
-    said = not taken.field or taken.stored == taken.value
-    return "" if said else f" ({taken.field} is {taken.stored})"
+    if not taken.field or taken.stored == taken.value:
+        return ""
+    return f" ({taken.field} is {taken.stored})"
 
 
 def _properties(properties: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -216,8 +217,10 @@ def _take_number(carried: CarriedOver, key: str, value: str, to: _Number) -> Non
         carried.left_out.append(LeftOut(key, value, why))
         return
     stored = to.as_stored(min(max(number, to.least), to.most))
-    words = f"{stored} ({'most' if number > stored else 'least'} it can be)"
-    _take(carried, key, value, to.path, stored, "" if number == stored else words)
+    words = ""
+    if number != stored:
+        words = f"{stored} ({'most' if number > stored else 'least'} it can be)"
+    _take(carried, key, value, to.path, stored, words)
 
 
 def _take_switch(carried: CarriedOver, key: str, value: str, path: str) -> None:

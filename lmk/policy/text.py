@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from lmk.proto.policy_pb2 import Policy
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
-__all__ = ["check", "dump", "load", "parse", "preset", "presets"]
+__all__ = ["check", "dump", "load", "parse", "preset", "presets", "read"]
 
 _PRESETS = Path(__file__).parent / "presets"
 _SUFFIX = ".textpb"
@@ -73,16 +74,28 @@ def load(source: str | Path) -> Policy:
         )
     path = Path(source)
     try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+        text = read(path)
+    except UsageError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         raise UsageError(
             f"policy {str(source)!r} is neither a file nor a preset ({', '.join(presets())})"
         ) from None
+    return parse(text, source=str(path), name=path.stem)
+
+
+def read(path: Path) -> str:
+    """The text of a policy file; ``-`` is standard input.
+
+    :raises lmk.errors.UsageError: it cannot be read, or is no text.
+    """
+    try:
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return content.decode("utf-8")
     except OSError as error:
         raise UsageError(f"cannot read the policy {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no policy: not text (UTF-8)") from error
-    return parse(text, source=str(path), name=path.stem)
 
 
 def parse(text: str, *, source: str = "policy", name: str = "unnamed") -> Policy:

@@ -2,7 +2,8 @@
 """Files of records that more is written to: what is there already has to be records, whole ones.
 
 A host that died, or a full disk, may have left half a record at the end. What comes after it
-could not be read any more, so it goes before anything is added.
+could not be read any more, so it goes before anything is added; but only behind a whole record:
+without one nothing shows that the file is ours.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def open_to_append(path: Path, format_: str) -> tuple[BinaryIO, int]:
         file.seek(0)
         whole = _WHOLE[format_](file)
         size = file.seek(0, 2)
+        if size and not whole:
+            raise ProtocolError("not one whole record is in it")
         file.truncate(whole)
     except ProtocolError as error:
         file.close()
@@ -61,7 +64,7 @@ def _whole_records(file: BinaryIO) -> int:
 
 
 def _whole_lines(file: BinaryIO) -> int:
-    """Bytes up to the end of the last line, each of which is an object."""
+    """Bytes up to the end of the last whole line, each of which is an object."""
     whole = at = 0
     for line in file:
         if not line.startswith(b"{"):
