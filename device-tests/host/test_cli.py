@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -356,6 +357,13 @@ def test_a_locale_without_our_characters_ends_nothing(tmp_path: Path) -> None:
     assert lmk("report", str(records), environment=ascii_only).returncode == ExitCode.OK
 
 
+def until_asleep(pid: int) -> None:
+    """Return once the process waits for something."""
+    end = time.monotonic() + 30
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        assert time.monotonic() < end, "it never waits"
+
+
 def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -378,6 +386,9 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
         feed.flush()
         assert process.stdout is not None
         process.stdout.readline()
+        process.stdout.readline()
+        # A signal just before a read that blocks interrupts nothing: it waits for more by now.
+        until_asleep(process.pid)
         process.send_signal(signal.SIGINT)
         _out, said = process.communicate(timeout=30)
     assert process.returncode == 130
