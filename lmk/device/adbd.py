@@ -2,30 +2,25 @@
 """What adbd's services make of a device, whatever carries them.
 
 A transport opens services (``shell,v2,raw:…``, ``sync:``, ``localabstract:…``) as streams;
-commands, files and properties are the same on each, and stand here.
+commands and files are the same on each, and stand here.
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
-from lmk.device.interface import CommandResult, FileStat, Progress
+from lmk.device.base import ShellDevice
+from lmk.device.interface import CommandResult
 from lmk.device.packets import Deadline
-from lmk.device.properties import parse_properties
 from lmk.device.service import Service
 from lmk.device.shell import run_shell, shell_service
-from lmk.device.sync import SYNC_SERVICE, FileSync, check_path
-from lmk.device.transfer import plan_push, pull, send_files
-from lmk.errors import TransientError, UnsupportedError, UsageError
+from lmk.device.sync import SYNC_SERVICE, FileSync
+from lmk.device.transfer import PushPlan
+from lmk.errors import TransientError, UnsupportedError
 
 __all__ = ["AdbdDevice"]
 
@@ -36,7 +31,7 @@ _END_S = 0.2
 _SYNC_S = 10.0
 
 
-class AdbdDevice(ABC):
+class AdbdDevice(ShellDevice):
     """A :class:`lmk.device.interface.Device` by the services of its adbd.
 
     A transport adds how a service is opened, and what is closed.
@@ -45,18 +40,8 @@ class AdbdDevice(ABC):
     """
 
     def __init__(self, serial: str) -> None:
-        self._serial = serial
+        super().__init__(serial)
         self._features: frozenset[str] = frozenset()
-
-    @property
-    def serial(self) -> str:
-        """The name the user gave it by."""
-        return self._serial
-
-    @property
-    @abstractmethod
-    def transport(self) -> str:
-        """What carries it: ``direct`` or ``server``."""
 
     @property
     def features(self) -> frozenset[str]:
@@ -66,10 +51,6 @@ class AdbdDevice(ABC):
     @abstractmethod
     def _open(self, service: str, deadline: Deadline) -> Service:
         """Open a service by the deadline; see :meth:`open` for what it raises."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close every connection and stream."""
 
     def run(
         self,
@@ -90,81 +71,18 @@ class AdbdDevice(ABC):
             self._await_end(stream)
             return result
 
-    def push(
-        self,
-        source: bytes | str | os.PathLike[str] | BinaryIO,
-        remote: str,
-        *,
-        mode: int = 0o644,
-        progress: Progress | None = None,
-    ) -> None:
-        """Write `source` to `remote`; see the interface.
-
-        `remote` names the result, or the folder that shall hold the file when it ends in ``/``.
-        Files of a tree keep their own modes and links stay links; `mode` is for single files.
-        """
-        check_path(remote, self._serial)
-        plan = plan_push(source, remote, mode)
-        for command in plan.mkdir_commands():
-            self._must(command)
-        with self._sync() as sync:
-            send_files(sync, plan, progress)
-        for command in plan.chmod_commands():
-            self._must(command)
-
-    def pull(
-        self,
-        remote: str,
-        local: str | os.PathLike[str] | BinaryIO,
-        *,
-        progress: Progress | None = None,
-    ) -> None:
-        """Copy `remote` to `local`; a remote directory is copied as a tree."""
-        target = Path(local) if isinstance(local, str | os.PathLike) else local
-        with self._sync() as sync:
-            pull(sync, remote, target, progress, self._serial)
-
-    def read_file(self, remote: str) -> bytes:
-        """The content of a small file, whatever size it claims."""
-        content = io.BytesIO()
-        with self._sync() as sync:
-            for chunk in sync.receive(remote):
-                content.write(chunk)
-        return content.getvalue()
-
-    def stat(self, remote: str) -> FileStat | None:
-        """What `remote` is, symbolic links followed, or None."""
-        with self._sync() as sync:
-            return sync.stat(remote)
-
-    def list_dir(self, remote: str) -> dict[str, FileStat]:
-        """Names in a directory and what each is, symbolic links not followed."""
-        with self._sync() as sync:
-            return sync.list_dir(remote)
-
     def open(self, service: str, *, timeout: timedelta = timedelta(seconds=5)) -> Service:
         """Open a service as a byte stream; see the interface."""
         return self._open(service, Deadline(timeout.total_seconds()))
 
-    def properties(self) -> dict[str, str]:
-        """All system properties, by ``getprop``; empty on a device without it."""
-        return parse_properties(self.run("getprop"), self._serial)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _settle(self, plan: PushPlan) -> None:
+        for command in plan.chmod_commands():
+            self._must(command)
 
     # Services -------------------------------------------------------------------------------
 
     @contextmanager
-    def _sync(self) -> Iterator[FileSync]:
+    def _files(self) -> Iterator[FileSync]:
         self._require("stat_v2", "sizes above 4 GiB")
         with self._opened(SYNC_SERVICE, Deadline(_SYNC_S)) as stream:
             yield FileSync(stream, self._serial)
@@ -186,14 +104,6 @@ class AdbdDevice(ABC):
                 pass
         except (TimeoutError, TransientError) as error:
             _LOG.debug("%s: %s did not end in order: %s", self._serial, stream.service, error)
-
-    def _must(self, command: str) -> None:
-        result = self.run(command)
-        if result.exit_code:
-            words = result.error_text.strip() or f"exit code {result.exit_code}"
-            raise UsageError(
-                f"{self._serial}: {words.splitlines()[0]}", detail=command, serial=self._serial
-            )
 
     def _require(self, feature: str, purpose: str) -> None:
         if feature not in self._features:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import signal
 import socket
@@ -17,17 +16,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
-from lmk.device.interface import CommandResult, FileStat, Progress
+from lmk.device.base import ShellDevice
+from lmk.device.interface import CommandResult
 from lmk.device.local_files import LocalFiles
-from lmk.device.properties import parse_properties
 from lmk.device.service import ServiceRefusedError
 from lmk.device.socket_service import SocketService
-from lmk.device.sync import check_path
-from lmk.device.transfer import plan_push, pull, send_files
 from lmk.errors import TransientError, UsageError
 
 __all__ = ["LocalDevice"]
@@ -36,20 +30,14 @@ __all__ = ["LocalDevice"]
 _END_S = 2.0
 
 
-class LocalDevice:
+class LocalDevice(ShellDevice):
     """A :class:`lmk.device.interface.Device` that is this machine."""
 
     def __init__(self, serial: str = "local") -> None:
-        self._serial = serial
-        self._files = LocalFiles(serial)
+        super().__init__(serial)
         self._lock = threading.Lock()
         self._streams: dict[SocketService, subprocess.Popen[bytes] | None] = {}
         self._closed = False
-
-    @property
-    def serial(self) -> str:
-        """``local``."""
-        return self._serial
 
     @property
     def transport(self) -> str:
@@ -77,52 +65,6 @@ class LocalDevice:
                 ) from error
             return CommandResult(_exit_code(process.returncode), stdout, stderr)
 
-    def push(
-        self,
-        source: bytes | str | os.PathLike[str] | BinaryIO,
-        remote: str,
-        *,
-        mode: int = 0o644,
-        progress: Progress | None = None,
-    ) -> None:
-        """Write `source` to `remote`; see the interface, and for names and modes adbd's."""
-        self._require_open()
-        check_path(remote, self._serial)
-        plan = plan_push(source, remote, mode)
-        for directory in plan.directories:
-            self._files.make_directory(directory)
-        send_files(self._files, plan, progress)
-
-    def pull(
-        self,
-        remote: str,
-        local: str | os.PathLike[str] | BinaryIO,
-        *,
-        progress: Progress | None = None,
-    ) -> None:
-        """Copy `remote` to `local`; a directory is copied as a tree."""
-        self._require_open()
-        target = Path(local) if isinstance(local, str | os.PathLike) else local
-        pull(self._files, remote, target, progress, self._serial)
-
-    def read_file(self, remote: str) -> bytes:
-        """The content of a small file, whatever size it claims."""
-        self._require_open()
-        content = io.BytesIO()
-        for chunk in self._files.receive(remote):
-            content.write(chunk)
-        return content.getvalue()
-
-    def stat(self, remote: str) -> FileStat | None:
-        """What `remote` is, symbolic links followed, or None."""
-        self._require_open()
-        return self._files.stat(remote)
-
-    def list_dir(self, remote: str) -> dict[str, FileStat]:
-        """Names in a directory and what each is, symbolic links not followed."""
-        self._require_open()
-        return self._files.list_dir(remote)
-
     def open(self, service: str, *, timeout: timedelta = timedelta(seconds=5)) -> SocketService:
         """Open ``exec:COMMAND``, ``localabstract:NAME``, ``localfilesystem:PATH`` or ``tcp:PORT``.
 
@@ -134,17 +76,17 @@ class LocalDevice:
         if kind == "exec":
             connection, theirs = socket.socketpair()
             with theirs:
-                process = self._start(name, theirs.fileno())
+                try:
+                    process = self._start(name, theirs.fileno())
+                except BaseException:
+                    connection.close()
+                    raise
         else:
             connection = self._connect(service, kind, name, timeout.total_seconds())
         stream = SocketService(connection, service, self._serial, self._forget)
         with self._lock:
             self._streams[stream] = process
         return stream
-
-    def properties(self) -> dict[str, str]:
-        """All system properties, by ``getprop``; empty on a machine without it."""
-        return parse_properties(self.run("getprop"), self._serial)
 
     def close(self) -> None:
         """Close every stream."""
@@ -154,18 +96,11 @@ class LocalDevice:
         for stream in streams:
             stream.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # Below ----------------------------------------------------------------------------------
+
+    def _files(self) -> contextlib.nullcontext[LocalFiles]:
+        self._require_open()
+        return contextlib.nullcontext(LocalFiles(self._serial))
 
     def _require_open(self) -> None:
         if self._closed:

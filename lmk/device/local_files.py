@@ -46,11 +46,6 @@ class LocalFiles:
                     listed[entry.name] = _as_stat(entry.stat(follow_symlinks=False))
         return listed
 
-    def make_directory(self, remote: str) -> None:
-        """Make `remote` and its missing parents."""
-        with self._telling(remote):
-            Path(remote).mkdir(parents=True, exist_ok=True)
-
     def send(
         self, chunks: Iterable[bytes], remote: str, mode: int, taken: Callable[[int], None]
     ) -> None:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import os
 import socket
-from types import TracebackType
-from typing import Self
 
+from lmk.device.closing import Closing
 from lmk.device.packets import Deadline
 from lmk.errors import ProtocolError, TransientError, UsageError
 
@@ -52,7 +51,7 @@ def server_address() -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-class SmartSocket:
+class SmartSocket(Closing):
     """One connection to the adb server.
 
     :param name: how errors call what is asked for: a device, or the server.
@@ -130,17 +129,6 @@ class SmartSocket:
     def close(self) -> None:
         """Close it. May be called twice."""
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _exactly(self, count: int, deadline: Deadline) -> bytes:
         received = bytearray()

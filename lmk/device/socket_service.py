@@ -9,9 +9,8 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
+from lmk.device.closing import Closing
 from lmk.device.packets import Deadline
 from lmk.errors import TransientError
 
@@ -22,7 +21,7 @@ _PACKET_BYTES = 256 * 1024
 _WRITE_TIMEOUT_S = 10.0
 
 
-class SocketService:
+class SocketService(Closing):
     """An open service on a socket; see :class:`lmk.device.service.Service`.
 
     :param link: a socket that carries the service and nothing else.
@@ -129,17 +128,6 @@ class SocketService:
         with self._reading, self._writing:
             self._link.close()
         self._on_close(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # Below ----------------------------------------------------------------------------------
 

@@ -20,11 +20,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 from adb_shell import constants
 
+from lmk.device.closing import Closing
 from lmk.device.packets import Deadline, Packet, PacketTransport
 from lmk.device.service import ServiceRefusedError
 from lmk.errors import LmkError, TransientError
@@ -38,7 +37,7 @@ _WRITE_BYTES = 256 * 1024
 _WRITE_TIMEOUT_S = 10.0
 
 
-class ServiceStream:
+class ServiceStream(Closing):
     """An open service; see :class:`lmk.device.interface.ByteStream` for what it promises.
 
     :param transport: a connection that is past CNXN and has no other stream.
@@ -187,17 +186,6 @@ class ServiceStream:
         if not reusable:
             self._transport.close()
         self._on_close(self, reusable)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # Below ----------------------------------------------------------------------------------
 
