@@ -14,13 +14,15 @@ JSON lines on standard output; times are CLOCK_BOOTTIME nanoseconds, as in kill 
            kernel: BPF and the OOM killer too), result (0 queued, 1 ignored, 2 pending already)
   exit     a process has ended; sigkill: "taken" (it died of one), "queued" (it was exiting before
            it could take it), "none"
-  counts   every --interval-s: all so far; reclaim.stalls are completed direct reclaims; lost:
-           events that the ring had no room for; missed, by program: times that the kernel did not
-           run it because its CPU was in another one (or in this one)
+  counts   every --interval-s: all so far; signals: every SIGKILL; unnamed: as many of them have no
+           signal event, only their exit tells (the CPU was in the exit of another process when an
+           interrupt sent it); reclaim.stalls are completed direct reclaims; lost: events that the
+           ring had no room for; missed, by program: times that the kernel did not run it because
+           its CPU was in another one (or in this one)
   end      the last counts, and who was held up in reclaim for longest
 
 Ends with --duration-s, SIGINT, SIGTERM or, with --until-eof, the end of its standard input.
-Exit codes: 0 every signal and every exit was seen, 1 some were lost or missed, 3 it cannot trace
+Exit codes: 0 every SIGKILL and every exit was seen, 1 some were lost or missed, 3 it cannot trace
 here.
 """
 
@@ -99,11 +101,11 @@ struct held {
 };
 
 struct totals {
-	u64 signals, exits, lost, stalls, stall_ns, stall_max_ns;
+	u64 signals, named, exits, lost, stalls, stall_ns, stall_max_ns;
 };
 
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
-BPF_TABLE("lru_hash", u32, u32, killed, 4096);	   /* by pid: enum sigkill */
+BPF_TABLE("lru_hash", u64, u32, killed, 4096);	   /* by task: enum sigkill */
 BPF_TABLE("lru_hash", u32, u64, reclaiming, 8192); /* by thread: since when */
 BPF_TABLE("lru_hash", u32, struct held, held, 4096);
 BPF_ARRAY(totals, struct totals, 1);
@@ -123,11 +125,33 @@ static void tell(struct event *event)
 		__sync_fetch_and_add(&sum->lost, 1);
 }
 
+/*
+ * That a SIGKILL is sent is seen here, and always: signals are sent with interrupts off, so that
+ * nothing comes in the middle of this and is missed. Whom it is sent to, by name, only the program
+ * after it can say, without the kernel's structures; and a program on a classic tracepoint keeps
+ * every other such program of its CPU from running: an interrupt that sends a signal in the middle
+ * of sched_process_exit's finds it taken.
+ */
+RAW_TRACEPOINT_PROBE(signal_generate)
+{
+	struct totals *sum = all();
+	u64 task = ctx->args[2];
+	int result = ctx->args[4];
+	u32 queued = QUEUED;
+
+	if ((int)ctx->args[0] != SIGKILL)
+		return 0;
+	if (!result)
+		killed.update(&task, &queued);
+	if (sum)
+		__sync_fetch_and_add(&sum->signals, 1);
+	return 0;
+}
+
 TRACEPOINT_PROBE(signal, signal_generate)
 {
 	struct event event = {.kind = SIGNAL};
 	struct totals *sum = all();
-	u32 queued = QUEUED;
 
 	if (args->sig != SIGKILL)
 		return 0;
@@ -139,42 +163,41 @@ TRACEPOINT_PROBE(signal, signal_generate)
 	event.result = args->result;
 	__builtin_memcpy(event.comm, args->comm, sizeof(event.comm));
 	bpf_get_current_comm(event.sender_comm, sizeof(event.sender_comm));
-	if (!event.result)
-		killed.update(&event.pid, &queued);
 	if (sum)
-		__sync_fetch_and_add(&sum->signals, 1);
+		__sync_fetch_and_add(&sum->named, 1);
 	tell(&event);
 	return 0;
 }
 
 TRACEPOINT_PROBE(signal, signal_deliver)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32, taken = TAKEN;
+	u64 task = bpf_get_current_task();
+	u32 taken = TAKEN;
 
 	/* Threads that another one's exit ends see a SIGKILL that nobody sent. */
-	if (args->sig == SIGKILL && killed.lookup(&pid))
-		killed.update(&pid, &taken);
+	if (args->sig == SIGKILL && killed.lookup(&task))
+		killed.update(&task, &taken);
 	return 0;
 }
 
 TRACEPOINT_PROBE(sched, sched_process_exit)
 {
-	u64 both = bpf_get_current_pid_tgid();
+	u64 both = bpf_get_current_pid_tgid(), task = bpf_get_current_task();
 	struct event event = {.kind = EXIT};
 	struct totals *sum = all();
 	u32 tid = both, *state;
 
 	reclaiming.delete(&tid);
+	state = killed.lookup(&task);
+	if (state)
+		event.sigkill = *state;
+	killed.delete(&task);
 	event.pid = both >> 32;
 	if (tid != event.pid)
 		return 0;
 	event.time_ns = bpf_ktime_get_boot_ns();
 	event.uid = bpf_get_current_uid_gid();
 	bpf_get_current_comm(event.comm, sizeof(event.comm));
-	state = killed.lookup(&event.pid);
-	if (state)
-		event.sigkill = *state;
-	killed.delete(&event.pid);
 	if (sum)
 		__sync_fetch_and_add(&sum->exits, 1);
 	tell(&event);
@@ -182,10 +205,9 @@ TRACEPOINT_PROBE(sched, sched_process_exit)
 }
 
 /*
- * Raw, unlike the others. A program on a classic tracepoint keeps every other such program of its
- * CPU from running, and a signal may be sent by an interrupt that comes in the middle of these,
- * which run often. (A raw one may be preempted, from 7.x on, and then misses whoever comes next
- * on its CPU: for exits, of which many come at once, that is worse.)
+ * Raw as well: these run often, and would keep the classic ones from running. (A raw one may be
+ * preempted, from 7.x on, and then misses whoever comes next on its CPU: for exits, of which many
+ * come at once, that is worse.)
  */
 RAW_TRACEPOINT_PROBE(mm_vmscan_direct_reclaim_begin)
 {
@@ -226,7 +248,7 @@ RAW_TRACEPOINT_PROBE(mm_vmscan_direct_reclaim_end)
 """
 
 #: Programs of which no run may be missed; a stall more or less is no matter.
-ESSENTIAL = ("signal_generate", "signal_deliver", "sched_process_exit")
+ESSENTIAL = ("signal_generate", "signal:signal_deliver", "sched:sched_process_exit")
 SIGKILL_WORDS = ("none", "queued", "taken")
 
 
@@ -318,8 +340,9 @@ def missed(bpf: Any) -> dict[str, int]:
     for name, function in bpf.funcs.items():
         for line in Path(f"/proc/self/fdinfo/{function.fd}").read_text().splitlines():
             if line.startswith("recursion_misses:"):
-                # raw_tracepoint__NAME, tracepoint__GROUP__NAME
-                found[word(name).rpartition("__")[2]] = int(line.split()[1])
+                # raw_tracepoint__NAME, tracepoint__GROUP__NAME: NAME, GROUP:NAME
+                traced = word(name).partition("tracepoint__")[2].replace("__", ":")
+                found[traced] = int(line.split()[1])
     return found
 
 
@@ -327,6 +350,7 @@ def counts(bpf: Any) -> dict[str, Any]:
     sum_ = bpf["totals"][0]
     return {
         "signals": sum_.signals,
+        "unnamed": sum_.signals - sum_.named,
         "exits": sum_.exits,
         "lost": sum_.lost,
         "missed": missed(bpf),
