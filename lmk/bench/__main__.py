@@ -15,6 +15,7 @@ from lmk.bench.figures import Entry, print_table, to_json
 from lmk.bench.growth import RAM_MB, bench_growth
 from lmk.bench.kill import CYCLES, MIN_KILLS, bench_kill
 from lmk.bench.killers.command import killers
+from lmk.bench.killers.pool import pool
 from lmk.bench.stream import bench_stream
 from lmk.bench.target import target
 from lmk.build import Bundle, build
@@ -138,6 +139,7 @@ for _name, _words in _NAMES.items():
         click.Command(_name, callback=measure.callback, params=measure.params, help=_words)
     )
 bench.add_command(killers)
+bench.add_command(pool)
 
 
 if __name__ == "__main__":

@@ -12,29 +12,24 @@ import click
 from lmk import virtual
 from lmk.attachment import detach
 from lmk.bench.killers.attached import policy_of
-from lmk.bench.killers.curve import Comparison, compare, points_of
-from lmk.bench.killers.plot import to_html
-from lmk.bench.killers.publish import Where, print_comparisons, print_summaries, to_json
+from lmk.bench.killers.outcome import judge, publish
+from lmk.bench.killers.publish import Where
 from lmk.bench.killers.run import DISK, Run, Setting
 from lmk.bench.killers.scene import LOADS, Load, Scene
 from lmk.bench.killers.series import run_series
 from lmk.bench.killers.spec import CURVES, KILLERS, Spec, curve_points, parse_spec
 from lmk.bench.killers.spin import Spin
-from lmk.bench.killers.summary import summarise
 from lmk.bench.target import target
 from lmk.build import Bundle, build
 from lmk.cli.options import bundle_option, verbose_option
-from lmk.console import open_console
 from lmk.device.interface import Device
-from lmk.errors import CheckFailed, UsageError
+from lmk.errors import UsageError
 from lmk.workload.vitals import read_vitals
 
 __all__ = ["killers"]
 
 _RAM_MB, _ZRAM_MB, _DISK_MB = 512, 256, 512
 _RUNS, _CURVE_RUNS = 5, 10
-#: The curve that the others are held against.
-_OURS = "lmk:default"
 
 
 @click.command()
@@ -177,8 +172,8 @@ def killers(
                 )
         finally:
             # Hours of runs are not lost with the link.
-            compared = _publish(where, done, chosen, output, plot) if done else {}
-    _judge(done, compared if curve else {})
+            compared = publish(where, done, output, plot) if done else {}
+    judge(done, compared if curve else {})
 
 
 def _specs(wanted: Sequence[str], curve: bool, lmkd: Path | None) -> list[Spec]:
@@ -222,58 +217,3 @@ def _where(device: Device) -> Where:
     swap_mb = vitals.swap_total_kb // 1024
     swap = f"{swap_mb} MB swap" if swap_mb else "no swap"
     return Where(device.serial, release, abi, f"{vitals.total_kb // 1024} MB, {swap}")
-
-
-def _publish(
-    where: Where,
-    done: Sequence[Run],
-    loads: Sequence[Load],
-    output: Path | None,
-    plot: Path | None,
-) -> dict[str, list[Comparison]]:
-    summaries = summarise(done)
-    curves = {
-        load.name: points_of(summary for summary in summaries if summary.load == load.name)
-        for load in loads
-    }
-    compared = {
-        load: compare(
-            curve[_OURS],
-            [point for family, points in curve.items() if family != _OURS for point in points],
-        )
-        for load, curve in curves.items()
-        if _OURS in curve
-    }
-    if plot is not None:
-        plot.write_text(to_html(where, curves))
-    if output is not None and str(output) == "-":
-        click.echo(to_json(where, summaries, done, compared), nl=False)
-        return compared
-    console = open_console()
-    print_summaries(console, where, summaries)
-    for load, found in compared.items():
-        if found:
-            print_comparisons(console, load, found)
-    if output is not None:
-        output.write_text(to_json(where, summaries, done, compared))
-    return compared
-
-
-def _judge(done: Sequence[Run], compared: dict[str, list[Comparison]]) -> None:
-    faults = [
-        f"{run.load}, {run.killer}: {fault}"
-        for run in done
-        if run.killer.startswith("lmk:")
-        for fault in run.faults
-    ]
-    faults += [
-        f"{load}: {comparison.point.killer} is better than {_OURS} on both axes"
-        for load, found in compared.items()
-        for comparison in found
-        if comparison.surely
-    ]
-    for line in faults:
-        click.echo(f"killers: {line}", err=True)
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise CheckFailed(f"killers: {faults[0]}{more}", detail="\n".join(faults))
