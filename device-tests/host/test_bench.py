@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmk.bench.__main__ import bench
 from lmk.bench.figures import Entry, Limit, distribution, percentile, to_json, value
+from lmk.errors import UsageError
 from lmk.proto.record_pb2 import KillReport
 from lmk.workload.signal_trace import SentSignal, checked_ms, parse_trace
 
@@ -130,3 +133,10 @@ def test_microseconds_of_the_trace_are_no_contradiction() -> None:
     report = _report()
     report.times.seen_ns = 1000 * _MS + 999
     assert checked_ms([report], [SentSignal(1000 * _MS, 301, True)]) == ([0.0], [])
+
+
+@pytest.mark.parametrize("option", [["--zram-mb", "0"], ["--kernel", "6.12"], ["--own-time"]])
+def test_option_of_a_virtual_device_is_refused_for_another(option: list[str]) -> None:
+    done = CliRunner().invoke(bench, ["kill", "--device", "tcp:192.0.2.1:5555", *option])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).startswith(f"{option[0]} is for the virtual device")

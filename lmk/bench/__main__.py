@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
@@ -22,7 +21,6 @@ from lmk.build import Bundle, build
 from lmk.cli import run
 from lmk.cli.options import bundle_option, verbose_option
 from lmk.console import open_console
-from lmk.device.interface import Device
 from lmk.errors import CheckFailed, UsageError
 from lmk.policy import load
 
@@ -35,6 +33,8 @@ _NAMES = {
     "stream": "Records and bytes per second from the spool, by each transport there is.",
     "growth": "What a decision costs with 100, 300, 1,000 and 3,000 processes.",
 }
+#: Their figures are of work that handlers do: whatever else this machine does is none of it.
+_OWN_TIME = ("kill", "growth")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,6 +68,13 @@ def bench() -> None:
     type=click.IntRange(min=0),
     help="Swap of the virtual device; 0 is none.  [default: half of its memory]",
 )
+@click.option("--kernel", metavar="NAME", help="Of the virtual device: 6.12, 7.3, 7.3-arm64 …")
+@click.option(
+    "--own-time/--host-time",
+    default=None,
+    help="The clock of the virtual device goes by the instructions that it executes, whatever "
+    "else this machine does.  [default: own-time for kill and growth]",
+)
 @click.option(
     "--cycles",
     type=click.IntRange(min=1),
@@ -83,16 +90,27 @@ def measure(
     output: Path | None,
     policy: str,
     zram_mb: int | None,
+    kernel: str | None,
+    own_time: bool | None,
     cycles: int,
     bundle: Bundle | None,
 ) -> None:
     name = str(context.info_name)
-    if serial is not None and zram_mb is not None:
-        raise UsageError("--zram-mb is for the virtual device that the bench boots")
+    for option, given in {
+        "--zram-mb": zram_mb, "--kernel": kernel, "--own-time": own_time
+    }.items():  # fmt: skip
+        if serial is not None and given is not None:
+            raise UsageError(f"{option} is for the virtual device that the bench boots")
     wanted = load(policy)
     faults: list[str] = []
     measured: list[Entry]
-    with _target(name, serial, zram_mb) as device:
+    with target(
+        serial,
+        kernel=kernel,
+        zram_mb=zram_mb,
+        ram_mb=RAM_MB if name == "growth" else 800,
+        own_time=name in _OWN_TIME if own_time is None else own_time,
+    ) as device:
         # Once: sources that change meanwhile are not what is measured.
         bundle = bundle or build([device.run("uname -m").text.strip()])
         if name == "kill":
@@ -116,13 +134,6 @@ def measure(
     kills = measured[0].figures.get("kills")
     if name == "kill" and kills is not None and kills.numbers["value"] < MIN_KILLS:
         raise CheckFailed(f"kill: {kills.numbers['value']} kills are too few to judge by")
-
-
-def _target(name: str, serial: str | None, zram_mb: int | None) -> AbstractContextManager[Device]:
-    if name == "growth":
-        # What is measured is work that the walk does, whatever else this machine does meanwhile.
-        return target(serial, zram_mb=zram_mb, ram_mb=RAM_MB, own_time=True)
-    return target(serial, zram_mb=zram_mb)
 
 
 def _publish(name: str, measured: list[Entry], output: Path | None) -> None:
