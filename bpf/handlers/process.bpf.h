@@ -5,10 +5,7 @@
 #ifndef LMK_PROCESS_BPF_H
 #define LMK_PROCESS_BPF_H
 
-#include "maps.bpf.h"
-#include "memory.bpf.h"
 #include "rules.bpf.h"
-#include "thread.bpf.h"
 
 static __always_inline bool is_protected(__s32 pid, __u64 start_ns)
 {
@@ -74,14 +71,16 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 		mm = mm_of(thread);
 		process->tid = BPF_CORE_READ(thread, pid);
 	}
-	if (!mm || !process->tid)
+	/* One that is just being forked is not yet in its cgroup: no rule would be known. */
+	if (!mm || !process->tid || task_read(leader, __state) & TASK_NEW)
 		process->flags |= LMK_PROC_NO_MM;
 	process->mm = mm;
 	if (is_protected(process->pid, process->start_ns))
 		process->flags |= LMK_PROC_PROTECTED;
 	if (is_given_up(process->pid, process->start_ns))
 		process->flags |= LMK_PROC_DYING;
-	process->rule = (__u32)find_rule(process->uid, process->pid, process->start_ns);
+	process->rule =
+		(__u32)find_rule(process->uid, process->pid, process->start_ns, signal_of(leader));
 	/* Each live thread holds one reference: more are another process, or /proc readers. */
 	users = mm ? read_u64(mm + bpf_core_field_offset(struct mm_struct, mm_users)) & 0xffffffff
 		   : 0;

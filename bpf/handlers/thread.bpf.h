@@ -28,8 +28,9 @@ static __always_inline __u64 mm_of(const struct task_struct *task)
 
 /*
  * The first thread that is not exiting and has an mm: the leader may have called pthread_exit()
- * while the process lives on, and a signal to an exiting task is refused. The address of
- * the task, or 0: it may have begun to exit by the time that it is read.
+ * while the process lives on, and a signal to an exiting task is refused. Nor does an exiting task
+ * go along when its process is moved to another cgroup. The address of the task, or 0: it may have
+ * begun to exit by the time that it is read.
  */
 __noinline __u64 find_live_thread(__u64 signal)
 {
