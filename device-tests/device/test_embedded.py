@@ -287,14 +287,17 @@ def test_the_first_rule_counts_whatever_its_kind_and_depth(
             assert counted(session) == [1, 0, 0, 0], first
 
 
-def test_rules_stay_when_the_cgroup_does_not(
-    device: Device, session: Session, cgroups: Cgroups
+def test_cgroups_that_come_and_go_leave_room_for_others(
+    device: Device, session: Session, cgroups: Cgroups, root: Root
 ) -> None:
     session.set_policy(calm(AppRule(cgroup=_SSH, protect=True), AppRule(unit="a*", protect=True)))
-    for number in range(40):
-        cgroups.make(f"/lmk-many/a{number}")
-    for number in range(40):
-        cgroups.remove(f"/lmk-many/a{number}")
+    # Six times a hundred, each for long enough to be found: more than the handlers' map holds.
+    root.run(
+        f"cd {_MOUNT}; for batch in 1 2 3 4 5 6; do "
+        "for i in $(seq 100); do mkdir a$i; done; sleep 0.5; "
+        "for i in $(seq 100); do rmdir a$i; done; done",
+        timeout=_PATIENCE,
+    )
     with process(device, cgroups, _SSH):
         until(session, lambda status: [each.processes for each in status.rules] == [1, 0])
 
