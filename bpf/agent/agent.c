@@ -122,6 +122,9 @@ static void hear(struct agent *agent, const struct epoll_event *event)
 	case SOURCE_RENAMED:
 		rules_hear_renamed(agent);
 		break;
+	case SOURCE_CGROUPS:
+		rules_hear_cgroups(agent);
+		break;
 	default:
 		break;
 	}
@@ -180,6 +183,7 @@ static __u64 keep_time(struct agent *agent)
 		if (next_protect_ns && now_ns >= next_protect_ns)
 			agent_refresh_protected(agent);
 		next_ns = earlier(next_ns, agent->next_names_ns);
+		next_ns = earlier(next_ns, rules_look_at_new(agent, now_ns));
 		next_ns = earlier(next_ns, next_protect_ns);
 		next_ns = earlier(next_ns, report_held_back(agent, now_ns));
 	}

@@ -18,6 +18,7 @@ enum source {
 	SOURCE_VICTIM = 9,    /* pidfd */
 	SOURCE_PACKAGES = 10, /* inotify: the list of installed packages */
 	SOURCE_RENAMED = 11,  /* ring: processes that may have a name that a rule is for */
+	SOURCE_CGROUPS = 12,  /* inotify: new cgroups */
 };
 
 static inline __u64 event_source(enum source source, __u32 index)

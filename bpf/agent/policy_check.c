@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy_check.h"
 
+#include <linux/types.h>
 #include <pb_decode.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "lmk/abi.h"
 
 struct check {
 	char *why;
@@ -59,6 +63,25 @@ static bool rule_within(const struct check *check, pb_size_t index, const char *
 	return within(check, path, true, value, least, most);
 }
 
+/* As the host's check has it, which says more. */
+static bool cgroup_ok(const char *path)
+{
+	__u32 level = 0;
+
+	for (const char *name = path; *name; level++) {
+		size_t length;
+
+		if (*name++ != '/')
+			return false;
+		length = strcspn(name, "/");
+		if (!length || (length == 1 && *name == '.') ||
+		    (length == 2 && !strncmp(name, "..", 2)))
+			return false;
+		name += length;
+	}
+	return level && level <= LMK_CGROUP_LEVELS;
+}
+
 static bool rule_ok(const struct check *check, pb_size_t index, const lmk_v1_AppRule *rule)
 {
 	char path[48];
@@ -77,8 +100,17 @@ static bool rule_ok(const struct check *check, pb_size_t index, const lmk_v1_App
 		if (!rule->match.process[0])
 			return complain(check, path, "process is empty");
 		break;
+	case lmk_v1_AppRule_cgroup_tag:
+		if (!cgroup_ok(rule->match.cgroup))
+			return complain(check, path, "cgroup is no path below the root");
+		break;
+	case lmk_v1_AppRule_unit_tag:
+		if (!rule->match.unit[0] || strchr(rule->match.unit, '/'))
+			return complain(check, path, "unit is not one name");
+		break;
 	default:
-		return complain(check, path, "one of uids, package, process is needed");
+		return complain(check, path,
+				"one of uids, package, process, cgroup, unit is needed");
 	}
 	if (!rule->protect && !rule->prefer && !rule->has_floor_score &&
 	    !(rule->has_weight_pct && rule->weight_pct != 100) && !rule->relaunch_cost_kb)

@@ -7,11 +7,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "cgroups.h"
+#include "clock.h"
 #include "event_source.h"
 #include "exit_code.h"
 #include "packages.h"
 #include "process.h"
 #include "ring.h"
+
+/* Where many cgroups are made, most of the time is not spent looking at them. */
+#define CGROUPS_REST_NS (100 * NSEC_PER_MSEC)
 
 static __u32 generation;		  /* of agent->policy */
 static __u32 prepared_generation;	  /* of the policy that is being prepared */
@@ -19,12 +24,16 @@ static __s32 app_ids[LMK_APP_RULES];	  /* of agent->policy; PACKAGE_NOT_INSTALLE
 static __s32 prepared_ids[LMK_APP_RULES]; /* of the policy that is being prepared */
 static struct ring renamed;
 static bool renamed_open;
+static __u64 looks; /* at all cgroups */
+static __u64 last_look_ns;
+static __u64 next_look_ns; /* 0: no new ones are known of */
 
 /* Who is looked at: the rules of `policy`, resolved under `generation`. */
 struct scope {
 	const struct pins *pins;
 	const lmk_v1_Policy *policy;
 	__u32 generation;
+	__u64 look;
 	int error; /* the first */
 };
 
@@ -51,7 +60,11 @@ static bool has_kind(const lmk_v1_Policy *policy, pb_size_t tag)
 static __u32 kinds_of(const lmk_v1_Policy *policy)
 {
 	return (has_kind(policy, lmk_v1_AppRule_package_tag) ? LMK_RULE_APP : 0u) |
-	       (has_kind(policy, lmk_v1_AppRule_process_tag) ? LMK_RULE_PROCESS : 0u);
+	       (has_kind(policy, lmk_v1_AppRule_process_tag) ? LMK_RULE_PROCESS : 0u) |
+	       (has_kind(policy, lmk_v1_AppRule_cgroup_tag) ||
+				has_kind(policy, lmk_v1_AppRule_unit_tag)
+			? LMK_RULE_CGROUP
+			: 0u);
 }
 
 bool rules_need_agent(const lmk_v1_Policy *policy)
@@ -59,7 +72,7 @@ bool rules_need_agent(const lmk_v1_Policy *policy)
 	return kinds_of(policy) != 0;
 }
 
-static int set(const struct scope *scope, __u32 kind, __u32 id, __u64 start_ns, __u32 place)
+static int set(const struct scope *scope, __u32 kind, __u64 id, __u64 start_ns, __u32 place)
 {
 	struct lmk_rule_key key = {.generation = scope->generation, .kind = kind, .id = id};
 	struct lmk_rule_entry entry = {.start_ns = start_ns, .rule = place};
@@ -67,7 +80,7 @@ static int set(const struct scope *scope, __u32 kind, __u32 id, __u64 start_ns, 
 	return bpf_map_set(scope->pins->rules, &key, &entry);
 }
 
-static void unset(const struct scope *scope, __u32 kind, __u32 id)
+static void unset(const struct scope *scope, __u32 kind, __u64 id)
 {
 	struct lmk_rule_key key = {.generation = scope->generation, .kind = kind, .id = id};
 
@@ -216,21 +229,90 @@ static bool keep_named(const struct scope *scope, const struct lmk_rule_key *key
 	       rule_for_name(scope->policy, name) == entry.rule;
 }
 
-void rules_refresh(struct agent *agent)
+static void refresh_processes(struct agent *agent)
 {
 	struct scope scope = current(agent);
 
-	/* It was not there, or it may have changed while it could not be watched. */
-	if (has_kind(scope.policy, lmk_v1_AppRule_package_tag)) {
-		packages_watch(agent->epoll_fd);
-		refresh_packages(agent);
-	}
-	if (!has_kind(scope.policy, lmk_v1_AppRule_process_tag))
-		return;
 	sweep(&scope, keep_named);
 	process_each(see, &scope);
 	if (scope.error)
 		log_line("rules: processes: %s", strerror(-scope.error));
+}
+
+/* ---- cgroups ---- */
+
+static void take_cgroup(__u64 id, __u32 place, void *context)
+{
+	struct scope *scope = context;
+	int error = set(scope, LMK_RULE_CGROUP, id, scope->look, place);
+
+	if (error && !scope->error)
+		scope->error = error;
+}
+
+/* 0 or -errno, also in `scope`. */
+static int find_cgroups(struct agent *agent, struct scope *scope)
+{
+	int error;
+
+	scope->look = ++looks;
+	last_look_ns = boottime_ns();
+	error = cgroups_find(scope->policy, agent->epoll_fd, take_cgroup, scope);
+	if (error && !scope->error)
+		scope->error = error;
+	return scope->error;
+}
+
+static bool keep_found(const struct scope *scope, const struct lmk_rule_key *key)
+{
+	struct lmk_rule_entry entry;
+
+	if (key->kind != LMK_RULE_CGROUP || key->generation != scope->generation)
+		return true;
+	return !bpf_map_get(scope->pins->rules, key, &entry) && entry.start_ns == scope->look;
+}
+
+static void refresh_cgroups(struct agent *agent)
+{
+	struct scope scope = current(agent);
+
+	next_look_ns = 0;
+	/* New ones first: what is protected stays so. */
+	if (find_cgroups(agent, &scope))
+		log_line("rules: cgroups: %s", strerror(-scope.error));
+	/* Not all were seen, unless only the room was missing. */
+	if (!scope.error || scope.error == -E2BIG)
+		sweep(&scope, keep_found);
+}
+
+void rules_hear_cgroups(struct agent *agent)
+{
+	if (cgroups_changed() && kinds_of(&agent->policy) & LMK_RULE_CGROUP)
+		next_look_ns = last_look_ns + CGROUPS_REST_NS;
+}
+
+__u64 rules_look_at_new(struct agent *agent, __u64 now_ns)
+{
+	if (next_look_ns && now_ns >= next_look_ns)
+		refresh_cgroups(agent);
+	return next_look_ns;
+}
+
+/* ---- all of them ---- */
+
+void rules_refresh(struct agent *agent)
+{
+	__u32 kinds = kinds_of(&agent->policy);
+
+	/* It was not there, or it may have changed while it could not be watched. */
+	if (kinds & LMK_RULE_APP) {
+		packages_watch(agent->epoll_fd);
+		refresh_packages(agent);
+	}
+	if (kinds & LMK_RULE_CGROUP)
+		refresh_cgroups(agent);
+	if (kinds & LMK_RULE_PROCESS)
+		refresh_processes(agent);
 }
 
 static bool take_renamed(const void *data, size_t size, void *context)
@@ -305,6 +387,8 @@ int rules_prepare(struct agent *agent, const lmk_v1_Policy *policy, struct lmk_p
 		find_packages(policy, prepared_ids);
 		error = set_packages(&scope, prepared_ids);
 	}
+	if (!error && view->rules_kinds & LMK_RULE_CGROUP)
+		error = find_cgroups(agent, &scope);
 	if (!error && view->rules_kinds & LMK_RULE_PROCESS) {
 		error = listen_to_names(agent);
 		process_each(see, &scope);
@@ -320,6 +404,10 @@ void rules_settle(struct agent *agent)
 	memcpy(app_ids, prepared_ids, sizeof(app_ids));
 	scope = current(agent);
 	sweep(&scope, keep_in_force);
+	if (!(kinds_of(scope.policy) & LMK_RULE_CGROUP)) {
+		cgroups_unwatch();
+		next_look_ns = 0;
+	}
 	/* Who got a name while the handlers had no reason to tell. */
 	rules_refresh(agent);
 }
@@ -348,6 +436,12 @@ void rules_describe(const lmk_v1_Policy *policy, __u32 place, char *text, size_t
 		break;
 	case lmk_v1_AppRule_process_tag:
 		snprintf(text, size, "process %s", rule->match.process);
+		break;
+	case lmk_v1_AppRule_cgroup_tag:
+		snprintf(text, size, "cgroup %s", rule->match.cgroup);
+		break;
+	case lmk_v1_AppRule_unit_tag:
+		snprintf(text, size, "unit %s", rule->match.unit);
 		break;
 	case lmk_v1_AppRule_uids_tag:
 		if (rule->match.uids.first == rule->match.uids.last)

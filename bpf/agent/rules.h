@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rules for apps by name: which uids packages have, and which processes have a name, found out on
- * the device for the handlers' map `rules`. For the main thread.
+ * Rules for apps by name: which uids packages have, which processes have a name and which cgroups
+ * there are, found out on the device for the handlers' map `rules`. For the main thread.
  *
  * Whatever a policy's rules resolve to lies in the map under the policy's generation before the
  * policy is put in force, so the handlers have the old rules or the new, never half of each.
@@ -16,12 +16,16 @@ int rules_prepare(struct agent *agent, const lmk_v1_Policy *policy, struct lmk_p
 /* agent->policy is the one that was prepared, and in force: what the last one left goes. */
 void rules_settle(struct agent *agent);
 
-/* Looks at all processes anew, and for the list of packages where it was missing. */
+/* Looks at all processes and cgroups anew, and for the list of packages where it was missing. */
 void rules_refresh(struct agent *agent);
 /* After SOURCE_PACKAGES. */
 void rules_hear_packages(struct agent *agent);
 /* After SOURCE_RENAMED. */
 void rules_hear_renamed(struct agent *agent);
+/* After SOURCE_CGROUPS. */
+void rules_hear_cgroups(struct agent *agent);
+/* Looks at cgroups anew once that is due; returns when it is, 0: nothing is new. */
+__u64 rules_look_at_new(struct agent *agent, __u64 now_ns);
 
 /* Of the policy in force. */
 __u32 rules_generation(void);

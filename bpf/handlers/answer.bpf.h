@@ -143,7 +143,9 @@ static __always_inline int measure(struct lmk_call *call)
 		if (!leader)
 			return 0;
 		if (task_read(leader, start_boottime) / TICK_NS == call->start_ns / TICK_NS) {
-			read_identity(leader, &process);
+			process.mm = mm_of(leader);
+			if (!process.mm)
+				process.mm = mm_of((void *)find_live_thread(signal_of(leader)));
 			call->result = 0;
 		}
 		task_drop(leader);

@@ -166,8 +166,12 @@ static __always_inline int note_if_sharer(struct task_struct *leader, __u64 mm, 
 
 	if (flags & PF_KTHREAD || task_read(leader, tgid) == but_pid)
 		return 0;
-	if (!its_mm || flags & PF_EXITING)
-		tid = find_live_thread(signal_of(leader), &its_mm);
+	if (!its_mm || flags & PF_EXITING) {
+		const struct task_struct *thread = (void *)find_live_thread(signal_of(leader));
+
+		its_mm = mm_of(thread);
+		tid = BPF_CORE_READ(thread, pid);
+	}
 	if (its_mm != mm || !tid)
 		return 0;
 	if (run.sharers >= LMK_SHARERS_MAX)

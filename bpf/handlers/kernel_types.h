@@ -34,6 +34,7 @@ enum {
 enum { CLOCK_MONOTONIC = 1 };
 enum { EPERM = 1, ENOENT = 2, ESRCH = 3, EBUSY = 16, EINVAL = 22, EOPNOTSUPP = 95, ESTALE = 116 };
 enum { PF_EXITING = 0x00000004, PF_MEMALLOC = 0x00000800, PF_KTHREAD = 0x00200000 };
+enum { TASK_NEW = 0x00000800 };
 enum { SIGKILL = 9 };
 /* include/linux/sched/signal.h, unchanged since 2.6 */
 enum { SIGNAL_GROUP_EXIT = 0x00000004, SIGNAL_UNKILLABLE = 0x00000040 };
@@ -160,11 +161,24 @@ struct pid {
 
 struct cgroup_subsys_state;
 
+struct kernfs_node {
+	__u64 id;
+};
+
+/* `ancestors`: since 6.1 (7f203bc89eb6), the root first and itself last. */
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+	struct cgroup *ancestors[1];
+};
+
 struct css_set {
 	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
 };
 
 struct task_struct {
+	unsigned int __state;
 	unsigned int flags;
 	struct mm_struct *mm;
 	int exit_state;

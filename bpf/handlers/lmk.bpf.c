@@ -8,6 +8,7 @@
  *   maps           maps, knobs, state
  *   memory, psi, reclaimers   sense
  *   adj            when processes got their oom_score_adj
+ *   thread         the threads of a process
  *   rules          which rule for apps is for a process
  *   process        one process
  *   choose, walk   the walk over all processes

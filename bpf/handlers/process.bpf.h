@@ -5,56 +5,7 @@
 #ifndef LMK_PROCESS_BPF_H
 #define LMK_PROCESS_BPF_H
 
-#include "maps.bpf.h"
-#include "memory.bpf.h"
 #include "rules.bpf.h"
-
-#define THREADS_MAX 128
-
-static __always_inline struct task_struct *thread_of(struct list_head *node)
-{
-	return (struct task_struct *)((__u64)node -
-				      bpf_core_field_offset(struct task_struct, thread_node));
-}
-
-/*
- * The first thread that is not exiting and has an mm: the leader may have called pthread_exit()
- * while the process lives on, and a signal to an exiting task is refused.
- */
-__noinline int find_live_thread(__u64 signal, __u64 *mm)
-{
-	__u64 head = signal + bpf_core_field_offset(struct signal_struct, thread_head);
-	__u64 node = read_u64(head);
-	__u32 i;
-
-	if (!mm)
-		return 0;
-	lmk_for (i, 0, THREADS_MAX) {
-		struct task_struct *thread = thread_of((struct list_head *)node);
-		__u32 flags;
-
-		if (!node || node == head)
-			break;
-		flags = BPF_CORE_READ(thread, flags);
-		*mm = (__u64)BPF_CORE_READ(thread, mm);
-		if (!(flags & PF_EXITING) && *mm)
-			return BPF_CORE_READ(thread, pid);
-		node = read_u64(node);
-	}
-	*mm = 0;
-	return 0;
-}
-
-/* A task's pointers as plain numbers: a subprogram that is verified once takes no others. */
-static __always_inline __u64 signal_of(const struct task_struct *task)
-{
-	return (__u64)BPF_CORE_READ(task, signal);
-}
-
-static __always_inline __u64 mm_of(const struct task_struct *task)
-{
-	return (__u64)BPF_CORE_READ(task, mm);
-}
 
 static __always_inline bool is_protected(__s32 pid, __u64 start_ns)
 {
@@ -114,16 +65,22 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 	if (signal_flags & SIGNAL_GROUP_EXIT || !process->threads ||
 	    task_read(leader, signal, shared_pending.signal.sig[0]) & (1UL << (SIGKILL - 1)))
 		process->flags |= LMK_PROC_DYING;
-	if ((!mm || task_flags & PF_EXITING) && !(process->flags & LMK_PROC_DYING))
-		process->tid = find_live_thread(signal_of(leader), &mm);
-	if (!mm || !process->tid)
+	if ((!mm || task_flags & PF_EXITING) && !(process->flags & LMK_PROC_DYING)) {
+		const struct task_struct *thread = (void *)find_live_thread(signal_of(leader));
+
+		mm = mm_of(thread);
+		process->tid = BPF_CORE_READ(thread, pid);
+	}
+	/* One that is just being forked is not yet in its cgroup: no rule would be known. */
+	if (!mm || !process->tid || task_read(leader, __state) & TASK_NEW)
 		process->flags |= LMK_PROC_NO_MM;
 	process->mm = mm;
 	if (is_protected(process->pid, process->start_ns))
 		process->flags |= LMK_PROC_PROTECTED;
 	if (is_given_up(process->pid, process->start_ns))
 		process->flags |= LMK_PROC_DYING;
-	process->rule = (__u32)find_rule(process->uid, process->pid, process->start_ns);
+	process->rule =
+		(__u32)find_rule(process->uid, process->pid, process->start_ns, signal_of(leader));
 	/* Each live thread holds one reference: more are another process, or /proc readers. */
 	users = mm ? read_u64(mm + bpf_core_field_offset(struct mm_struct, mm_users)) & 0xffffffff
 		   : 0;

@@ -311,7 +311,7 @@ __noinline int confirm_sharer(__s32 pid)
 		return -ESRCH;
 	its_mm = mm_of(leader);
 	if (!its_mm || task_read(leader, flags) & PF_EXITING)
-		find_live_thread(signal_of(leader), &its_mm);
+		its_mm = mm_of((void *)find_live_thread(signal_of(leader)));
 	return mm && its_mm == mm ? 0 : -ESTALE;
 }
 

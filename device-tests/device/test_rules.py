@@ -349,9 +349,17 @@ def test_rules_hold_from_the_start_and_outlive_the_agent(
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (AppRule(protect=True), "rules[1]: one of uids, package, process is needed"),
+        (AppRule(protect=True), "rules[1]: one of uids, package, process, cgroup, unit is needed"),
         (AppRule(process="one"), "rules[1]: changes nothing"),
         (AppRule(package="", protect=True), "rules[1]: package is empty"),
+        (AppRule(cgroup="", protect=True), "rules[1]: cgroup is no path"),
+        (AppRule(cgroup="/", protect=True), "rules[1]: cgroup is no path"),
+        (AppRule(cgroup="a", protect=True), "rules[1]: cgroup is no path"),
+        (AppRule(cgroup="/a/", protect=True), "rules[1]: cgroup is no path"),
+        (AppRule(cgroup="/a/../b", protect=True), "rules[1]: cgroup is no path"),
+        (AppRule(cgroup="/a" * 17, protect=True), "rules[1]: cgroup is no path"),
+        (AppRule(unit="", protect=True), "rules[1]: unit is not one name"),
+        (AppRule(unit="/a", protect=True), "rules[1]: unit is not one name"),
         (AppRule(process="one", floor_score=1000), "rules[1].floor_score: 1000 is not within"),
         (AppRule(process="one", weight_pct=1001), "rules[1].weight_pct: 1001 is not within"),
     ],
@@ -365,7 +373,10 @@ def test_the_agent_refuses_what_cannot_be_meant(
 
 
 def test_as_many_and_as_long_rules_as_there_may_be_are_taken(session: Session) -> None:
-    rules = [AppRule(package=f"{n:127}".replace(" ", "x"), floor_score=-999) for n in range(16)]
+    rules = [AppRule(package=f"{n:127}".replace(" ", "x"), floor_score=-999) for n in range(8)]
+    rules += [AppRule(unit=f"{n:127}".replace(" ", "x"), floor_score=-999) for n in range(4)]
+    rules += [AppRule(cgroup=f"/a/..b/{'*' * 119}{n}", floor_score=-999) for n in range(3)]
+    rules += [AppRule(cgroup="/a" * 16, floor_score=-999)]
     for rule in rules:
         rule.weight_pct, rule.relaunch_cost_kb = 1000, 2**32 - 1
     session.set_policy(policy(*rules))

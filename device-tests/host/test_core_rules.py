@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,52 @@ def test_uids_are_matched_at_both_ends_and_the_first_rule_counts() -> None:
     assert found == {
         0: 0, 1: 0, 10_099: 0, 10_100: 2, 10_109: 2, 10_110: 3, 10_200: 3, 10_201: 0, 1_010_100: 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        ("/system.slice", "/system.slice", True),
+        ("/system.slice", "/system.slic", False),
+        ("/system.slice", "/system.slices", False),
+        # What lies below is the handlers' matter.
+        ("/system.slice", "/system.slice/ssh.service", False),
+        ("/user.slice/*/session-*.scope", "/user.slice/user-1000.slice/session-2.scope", True),
+        ("/user.slice/*/session-*.scope", "/user.slice/user-1000.slice/a/session-2.scope", False),
+        ("/user.slice/*/session-*.scope", "/user.slice/user-1000.slice/session-2.scope.d", False),
+        ("/user.slice/*/*", "/user.slice/user-1000.slice", False),
+        ("session-*.scope", "session-.scope", True),
+        ("session-*.scope", "session-12.scope", True),
+        ("session-*.scope", "session-12.scope.scope", True),
+        ("session-*.scope", "session-12.scop", False),
+        ("session-*.scope", "user/session-12.scope", False),
+        ("*", "", True),
+        ("*", "anything", True),
+        ("*", "any/thing", False),
+        ("*a*b*", "xaxxab", True),
+        ("*a*b*", "xbxxa", False),
+        ("a**", "a", True),
+        ("a*a", "a", False),
+        ("", "", True),
+        ("", "a", False),
+        # No pattern but `*`.
+        ("user@[0-9].service", "user@1.service", False),
+        ("ss?.service", "ssh.service", False),
+    ],
+)
+def test_a_star_stands_for_any_part_of_one_name(pattern: str, text: str, matches: bool) -> None:
+    assert core.cgroup_matches(pattern, text) is matches
+
+
+names = st.text("ab*", max_size=5)
+
+
+@given(st.lists(names, max_size=3), st.lists(st.text("ab", max_size=5), max_size=3))
+def test_patterns_are_matched_name_by_name(pattern: list[str], path: list[str]) -> None:
+    as_regex = "/".join(name.replace("*", "[^/]*") for name in pattern)
+    assert core.cgroup_matches("/".join(pattern), "/".join(path)) == bool(
+        re.fullmatch(as_regex, "/".join(path))
+    )
 
 
 def test_the_sixteenth_rule_is_still_seen() -> None:

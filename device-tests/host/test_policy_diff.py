@@ -87,6 +87,17 @@ def test_rules_in_another_order_differ() -> None:
     assert found.after == "process b: never dies; process a: never dies"
 
 
+def test_rules_for_cgroups_and_units_are_named() -> None:
+    after = preset("default")
+    after.rules.add(cgroup="/system.slice/ssh.service", protect=True)
+    after.rules.add(unit="session-*.scope", floor_score=100)
+    (found,) = differences(preset("default"), after)
+    assert found.after == (
+        "cgroup /system.slice/ssh.service: never dies; "
+        "unit session-*.scope: counts as adj 100 at most"
+    )
+
+
 @pytest.mark.parametrize("name", presets())
 def test_presets_are_found_by_name(name: str) -> None:
     assert load(name).name == name

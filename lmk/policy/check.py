@@ -19,7 +19,9 @@ __all__ = ["Finding", "check_policy"]
 _MAX_UID_RANGES = 8
 _MAX_APP_RULES = 16
 #: policy.options.
-_MAX_PACKAGE_BYTES, _MAX_PROCESS_BYTES = 127, 94
+_MAX_BYTES = {"package": 127, "process": 94, "cgroup": 127, "unit": 127}
+#: bpf/include/lmk/abi.h: LMK_CGROUP_LEVELS.
+_MAX_CGROUP_LEVELS = 16
 _MAX_WEIGHT_PCT = 1000
 _MAX_NAME_BYTES = 63
 _MIN_WINDOW_MS, _MAX_WINDOW_MS = 50, 10_000
@@ -297,19 +299,37 @@ def _rules_for_apps(policy: Policy) -> Iterator[_Broken]:
 def _whom(rule: AppRule) -> Iterator[tuple[str, str]]:
     match = rule.WhichOneof("match")
     if match is None:
-        yield "", "it needs one of uids, package, process: whom it is for"
+        yield "", "it needs one of uids, package, process, cgroup, unit: whom it is for"
     elif match == "uids":
         for _, message in _uids("uids", [rule.uids]):
             yield "uids", message
     else:
         name = getattr(rule, match)
-        most = _MAX_PACKAGE_BYTES if match == "package" else _MAX_PROCESS_BYTES
+        size, most = len(name.encode()), _MAX_BYTES[match]
         if not name:
             yield match, f"{match} is empty"
-        elif len(name.encode()) > most:
-            yield match, f"{match} is {len(name.encode())} bytes long, at most {most} fit"
+        elif size > most:
+            yield match, f"{match} is {size} bytes long, at most {most} fit"
         elif match == "package" and not re.fullmatch(r"[\w.]+", name, re.ASCII):
             yield match, f"{name!r} is no package; for a process of it: process"
+        elif match == "cgroup":
+            yield from (("cgroup", message) for message in _path(name))
+        elif match == "unit" and "/" in name:
+            yield match, f"{name!r} is no unit but a path; for that: cgroup"
+
+
+def _path(cgroup: str) -> Iterator[str]:
+    names = cgroup.split("/")[1:]
+    if not cgroup.startswith("/"):
+        yield f"{cgroup!r} does not begin with /, the root of the hierarchy; for one name: unit"
+    elif cgroup == "/":
+        yield "/ is the root: every process is in it or below"
+    elif "" in names:
+        yield f"{cgroup!r} has an empty name: one / between two, none at the end"
+    elif "." in names or ".." in names:
+        yield f"{cgroup!r} has . or .. in it: a path from the root has neither"
+    elif len(names) > _MAX_CGROUP_LEVELS:
+        yield f"cgroup has {len(names)} names, at most {_MAX_CGROUP_LEVELS} are looked at"
 
 
 def _effects(rule: AppRule, policy: Policy) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@
  */
 #include <linux/types.h>
 
+#include "policy/cgroup_name.h"
 #include "policy/decide.h"
 #include "policy/pace.h"
 #include "policy/rank.h"
@@ -88,6 +89,11 @@ __u32 lmk_core_refusal(const struct lmk_policy *policy, const struct lmk_process
 		       __s32 floor)
 {
 	return lmk_refusal_of(policy, process, floor);
+}
+
+int lmk_core_cgroup_matches(const char *pattern, const char *text)
+{
+	return lmk_cgroup_matches(pattern, text);
 }
 
 __u32 lmk_core_uid_rule(const struct lmk_policy *policy, __u32 uid)

@@ -54,6 +54,7 @@ from lmk.proto.policy_pb2 import Policy
 __all__ = [
     "Decider",
     "Window",
+    "cgroup_matches",
     "choose",
     "gate",
     "interval_ms",
@@ -131,6 +132,11 @@ def rank(policy: Policy, a: Process, b: Process, *, compression_pct: int = 0) ->
 def refusal(policy: Policy, process: Process, floor: int) -> Refusal:
     """``lmk_refusal_of()``: why `process` may not die for a verdict with this floor."""
     return _refusal(PolicyStruct.of(policy), process, floor)
+
+
+def cgroup_matches(pattern: str, text: str) -> bool:
+    """``lmk_cgroup_matches()``: is a rule's `cgroup` for this path, or its `unit` for this name?"""
+    return bool(_library().lmk_core_cgroup_matches(pattern.encode(), text.encode()))
 
 
 def uid_rule(policy: Policy, uid: int) -> int:

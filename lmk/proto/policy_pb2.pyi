@@ -842,6 +842,8 @@ class AppRule(_message.Message):
     UIDS_FIELD_NUMBER: _builtins.int
     PACKAGE_FIELD_NUMBER: _builtins.int
     PROCESS_FIELD_NUMBER: _builtins.int
+    CGROUP_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     PROTECT_FIELD_NUMBER: _builtins.int
     PREFER_FIELD_NUMBER: _builtins.int
     FLOOR_SCORE_FIELD_NUMBER: _builtins.int
@@ -853,6 +855,14 @@ class AppRule(_message.Message):
     """
     process: _builtins.str
     """Processes whose command line begins with exactly this word. At most 94 bytes."""
+    cgroup: _builtins.str
+    """Processes in this cgroup of the hierarchy v2, and in those below it: "/system.slice". `*` in
+    it stands for any characters of one name. At most 127 bytes, and 16 names.
+    """
+    unit: _builtins.str
+    """Processes of this systemd unit: one of the names in their cgroup's path is this,
+    wherever it stands. `*` as above: "session-*.scope". At most 127 bytes.
+    """
     protect: _builtins.bool
     """Never a victim."""
     prefer: _builtins.bool
@@ -873,15 +883,17 @@ class AppRule(_message.Message):
         uids: Global___UidRange | None = ...,
         package: _builtins.str = ...,
         process: _builtins.str = ...,
+        cgroup: _builtins.str = ...,
+        unit: _builtins.str = ...,
         protect: _builtins.bool | None = ...,
         prefer: _builtins.bool | None = ...,
         floor_score: _builtins.int | None = ...,
         weight_pct: _builtins.int | None = ...,
         relaunch_cost_kb: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score", "_prefer", b"_prefer", "_protect", b"_protect", "_relaunch_cost_kb", b"_relaunch_cost_kb", "_weight_pct", b"_weight_pct", "floor_score", b"floor_score", "match", b"match", "package", b"package", "prefer", b"prefer", "process", b"process", "protect", b"protect", "relaunch_cost_kb", b"relaunch_cost_kb", "uids", b"uids", "weight_pct", b"weight_pct"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score", "_prefer", b"_prefer", "_protect", b"_protect", "_relaunch_cost_kb", b"_relaunch_cost_kb", "_weight_pct", b"_weight_pct", "cgroup", b"cgroup", "floor_score", b"floor_score", "match", b"match", "package", b"package", "prefer", b"prefer", "process", b"process", "protect", b"protect", "relaunch_cost_kb", b"relaunch_cost_kb", "uids", b"uids", "unit", b"unit", "weight_pct", b"weight_pct"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score", "_prefer", b"_prefer", "_protect", b"_protect", "_relaunch_cost_kb", b"_relaunch_cost_kb", "_weight_pct", b"_weight_pct", "floor_score", b"floor_score", "match", b"match", "package", b"package", "prefer", b"prefer", "process", b"process", "protect", b"protect", "relaunch_cost_kb", b"relaunch_cost_kb", "uids", b"uids", "weight_pct", b"weight_pct"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score", "_prefer", b"_prefer", "_protect", b"_protect", "_relaunch_cost_kb", b"_relaunch_cost_kb", "_weight_pct", b"_weight_pct", "cgroup", b"cgroup", "floor_score", b"floor_score", "match", b"match", "package", b"package", "prefer", b"prefer", "process", b"process", "protect", b"protect", "relaunch_cost_kb", b"relaunch_cost_kb", "uids", b"uids", "unit", b"unit", "weight_pct", b"weight_pct"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__floor_score: _TypeAlias = _typing.Literal["floor_score"]  # noqa: Y015
     _WhichOneofArgType__floor_score: _TypeAlias = _typing.Literal["_floor_score", b"_floor_score"]  # noqa: Y015
@@ -893,7 +905,7 @@ class AppRule(_message.Message):
     _WhichOneofArgType__relaunch_cost_kb: _TypeAlias = _typing.Literal["_relaunch_cost_kb", b"_relaunch_cost_kb"]  # noqa: Y015
     _WhichOneofReturnType__weight_pct: _TypeAlias = _typing.Literal["weight_pct"]  # noqa: Y015
     _WhichOneofArgType__weight_pct: _TypeAlias = _typing.Literal["_weight_pct", b"_weight_pct"]  # noqa: Y015
-    _WhichOneofReturnType_match: _TypeAlias = _typing.Literal["uids", "package", "process"]  # noqa: Y015
+    _WhichOneofReturnType_match: _TypeAlias = _typing.Literal["uids", "package", "process", "cgroup", "unit"]  # noqa: Y015
     _WhichOneofArgType_match: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_score) -> _WhichOneofReturnType__floor_score | None: ...

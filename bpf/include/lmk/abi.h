@@ -92,23 +92,31 @@ struct lmk_protected {
 };
 
 /*
- * Map `rules`: which rule of the policy is for an app or a process, as the agent found out. The
- * generation is the policy's: entries of the next are written before it is put in force.
+ * Map `rules`: which rule of the policy is for an app, a process or a cgroup, as the agent found
+ * out. The generation is the policy's: entries of the next are written before it is put in force.
  */
 enum lmk_rule_kind {
 	LMK_RULE_APP = 1,     /* id: uid modulo LMK_UIDS_PER_USER */
 	LMK_RULE_PROCESS = 2, /* id: pid */
+	LMK_RULE_CGROUP = 4,  /* id: inode of a directory of cgroup2; for those below it as well */
 };
+
+/* Names in a cgroup's path, from the root, that a rule may be for. */
+#define LMK_CGROUP_LEVELS 16
 
 struct lmk_rule_key {
 	__u32 generation;
 	__u32 kind;
-	__u32 id;
+	__u64 id;
 };
 
 struct lmk_rule_entry {
-	__u64 start_ns; /* LMK_RULE_PROCESS: identity of the pid, as in lmk_protected */
-	__u32 rule;	/* place in the policy's list, from 1 */
+	/*
+	 * LMK_RULE_PROCESS: identity of the pid, as in lmk_protected. LMK_RULE_CGROUP: which of the
+	 * agent's looks at all cgroups found it last, counted; nothing to the handlers.
+	 */
+	__u64 start_ns;
+	__u32 rule; /* place in the policy's list, from 1 */
 	__u32 pad;
 };
 

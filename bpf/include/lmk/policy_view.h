@@ -12,7 +12,7 @@ struct lmk_uid_range {
 };
 
 struct lmk_app_rule {
-	/* None in it where the rule is for a package or a process. */
+	/* None in it where the rule is for something else. */
 	struct lmk_uid_range uids;
 	__u32 protect;
 	__u32 prefer;
@@ -83,8 +83,8 @@ struct lmk_policy {
 	__u32 protected_uids_count;
 	struct lmk_app_rule rules[LMK_APP_RULES];
 	__u32 rules_count;
-	/* Not in the message. The policies that an agent puts in force, counted; what packages and
-	 * processes of this one are is in map `rules` under this number.
+	/* Not in the message. The policies that an agent puts in force, counted; what packages,
+	 * processes and cgroups of this one are is in map `rules` under this number.
 	 */
 	__u32 rules_generation;
 	__u32 rules_kinds; /* bits: enum lmk_rule_kind */

@@ -252,6 +252,12 @@ typedef struct _lmk_v1_AppRule {
         char package[128];
         /* Processes whose command line begins with exactly this word. At most 94 bytes. */
         char process[95];
+        /* Processes in this cgroup of the hierarchy v2, and in those below it: "/system.slice". `*` in
+     it stands for any characters of one name. At most 127 bytes, and 16 names. */
+        char cgroup[128];
+        /* Processes of this systemd unit: one of the names in their cgroup's path is this,
+     wherever it stands. `*` as above: "session-*.scope". At most 127 bytes. */
+        char unit[128];
     } match;
     /* Never a victim. */
     bool has_protect;
@@ -435,6 +441,8 @@ extern "C" {
 #define lmk_v1_AppRule_uids_tag                  1
 #define lmk_v1_AppRule_package_tag               2
 #define lmk_v1_AppRule_process_tag               3
+#define lmk_v1_AppRule_cgroup_tag                4
+#define lmk_v1_AppRule_unit_tag                  5
 #define lmk_v1_AppRule_protect_tag               10
 #define lmk_v1_AppRule_prefer_tag                11
 #define lmk_v1_AppRule_floor_score_tag           12
@@ -594,6 +602,8 @@ X(a, STATIC,   OPTIONAL, UINT32,   last,              2)
 X(a, STATIC,   ONEOF,    MESSAGE,  (match,uids,match.uids),   1) \
 X(a, STATIC,   ONEOF,    STRING,   (match,package,match.package),   2) \
 X(a, STATIC,   ONEOF,    STRING,   (match,process,match.process),   3) \
+X(a, STATIC,   ONEOF,    STRING,   (match,cgroup,match.cgroup),   4) \
+X(a, STATIC,   ONEOF,    STRING,   (match,unit,match.unit),   5) \
 X(a, STATIC,   OPTIONAL, BOOL,     protect,          10) \
 X(a, STATIC,   OPTIONAL, BOOL,     prefer,           11) \
 X(a, STATIC,   OPTIONAL, SINT32,   floor_score,      12) \
