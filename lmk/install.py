@@ -235,12 +235,14 @@ def start_agent(
     :raises lmk.errors.UnsupportedError: the kernel refuses the handlers, or has no kill path.
     """
     directory = facts.directory
+    # Of this shell alone: of two that start at once, each reads what it wrote itself.
     command = (
-        f"umask 077; cat > {directory}/policy.pb && {directory}/lmk-agent start "
-        f"--dir {directory} --build-id {build_id} --policy {directory}/policy.pb "
+        f"umask 077; p={directory}/policy.$$; cat > $p && {directory}/lmk-agent start "
+        f"--dir {directory} --build-id {build_id} --policy $p "
         f"--lease-ms {lease_ms} --device-name {facts.name or 'unknown'} "
-        f"--holder {holder} >/dev/null && "
-        f"cat {directory}/session"
+        f"--holder {holder} >/dev/null; e=$?; "
+        f"if [ $e = 0 ]; then mv -f $p {directory}/policy.pb; cat {directory}/session; "
+        "else rm -f $p; (exit $e); fi"
     )
     result = root.run(command, timeout=_START_TIMEOUT, stdin=policy.SerializeToString())
     if result.exit_code != 0:

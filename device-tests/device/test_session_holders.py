@@ -74,21 +74,24 @@ def test_of_two_at_the_same_moment_one_attaches_and_the_other_is_told_who(
     device: Device,
 ) -> None:
     attach(device, harmless()).detach()  # both find everything pushed: the race is the start's
-    command = [sys.executable, "-c", "import lmk.cli; lmk.cli.main()", "attach"]
+    command = [sys.executable, "-c", "import lmk.cli; lmk.cli.main()", "attach", "--policy"]
     holders = ("alice@desk", "bob@lab")
+    policies = ("default", "lmkd-highperf")
     racers = [
         subprocess.Popen(
-            command,
+            [*command, policy],
             env={**os.environ, "LMK_HOLDER": holder, "ANDROID_SERIAL": device.serial},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for holder in holders
+        for holder, policy in zip(holders, policies, strict=True)
     ]
     said = [racer.communicate(timeout=240)[1] for racer in racers]
     codes = [racer.returncode for racer in racers]
     assert sorted(codes) == [0, 2], said
     winner, loser = codes.index(0), codes.index(2)
     assert f"held by {holders[winner]}" in said[loser]
-    assert connect_session(device).status().agent_restarts == 0
+    status = connect_session(device).status()
+    assert status.agent_restarts == 0
+    assert status.policy.name == policies[winner]
