@@ -7,9 +7,8 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
+from lmk.closing import Closing
 from lmk.errors import TransientError
 from lmk.proto.record_pb2 import (
     Heartbeat,
@@ -113,7 +112,7 @@ class End(enum.Enum):
     SILENT = enum.auto()
 
 
-class CutStream:
+class CutStream(Closing):
     """A byte stream that ends after its bytes, one way or another."""
 
     def __init__(self, data: bytes, end: End, piece: int = 65536) -> None:
@@ -138,17 +137,6 @@ class CutStream:
 
     def close(self) -> None:
         self.closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass

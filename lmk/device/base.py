@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from lmk.device.closing import Closing
+from lmk.closing import Closing
 from lmk.device.interface import CommandResult, FileStat, Progress
 from lmk.device.sync import check_path
 from lmk.device.transfer import Files, PushPlan, plan_push, pull, send_files

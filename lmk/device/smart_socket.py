@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 
-from lmk.device.closing import Closing
+from lmk.closing import Closing
 from lmk.device.packets import Deadline
 from lmk.errors import ProtocolError, TransientError, UsageError
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
-from lmk.device.closing import Closing
+from lmk.closing import Closing
 from lmk.device.packets import Deadline
 from lmk.errors import TransientError
 

@@ -23,7 +23,7 @@ from datetime import timedelta
 
 from adb_shell import constants
 
-from lmk.device.closing import Closing
+from lmk.closing import Closing
 from lmk.device.packets import Deadline, Packet, PacketTransport
 from lmk.device.service import ServiceRefusedError
 from lmk.errors import LmkError, TransientError

@@ -17,9 +17,9 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from lmk.closing import Closing
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.errors import LmkError, ProtocolError, TransientError
@@ -36,7 +36,7 @@ KEEPALIVE = timedelta(seconds=1)
 LEASE = timedelta(seconds=30)
 
 
-class Conversation:
+class Conversation(Closing):
     """A running program.
 
     :param arguments: program and arguments; quoted for the device's shell here.
@@ -96,17 +96,6 @@ class Conversation:
         self._stream.close()
         if threading.current_thread() is not self._listener:
             self._listener.join(timeout=10)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _listen(self) -> None:
         pending = b""

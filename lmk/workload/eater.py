@@ -7,10 +7,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 from lmk.build import Bundle
+from lmk.closing import Closing
 from lmk.device.interface import Device
 from lmk.device.root import find_root
 from lmk.errors import LmkError, TransientError, UsageError
@@ -42,7 +41,7 @@ class EaterState:
     floor_kb: int
 
 
-class Eater:
+class Eater(Closing):
     """An eater that runs until it is closed; iterate over it for its states.
 
     :param size_mb: how much to eat, in MiB.
@@ -138,17 +137,6 @@ class Eater:
                 self._device.run(
                     f"while [ -d /proc/{self._last.pid} ]; do sleep 0.05; done", timeout=_GONE
                 )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _state(self, event: Event) -> EaterState:
         last = self._last

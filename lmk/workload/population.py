@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 from lmk.build import Bundle
+from lmk.closing import Closing
 from lmk.device.interface import Device
 from lmk.device.root import find_root
 from lmk.errors import LmkError, ProtocolError, TransientError
@@ -53,7 +52,7 @@ class Row:
         )
 
 
-class Population:
+class Population(Closing):
     """Processes of `rows` on a device, all running and filled when this returns.
 
     :param on_event: called with each event as it is taken in, from the calling thread.
@@ -179,17 +178,6 @@ class Population:
             pass  # It ends with the stream all the same.
         finally:
             self._talk.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _tell(self, line: str) -> None:
         try:

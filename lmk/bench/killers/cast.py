@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Self
 
 from lmk.build import Bundle
+from lmk.closing import Closing
 from lmk.device.interface import Device
 from lmk.workload.conversation import Event
 from lmk.workload.population import Population, Row
@@ -15,7 +14,7 @@ from lmk.workload.population import Population, Row
 __all__ = ["Cast"]
 
 
-class Cast:
+class Cast(Closing):
     """A population that runs while the block does.
 
     :ivar followers: each is called with each event, from the thread that waits for it.
@@ -29,15 +28,8 @@ class Cast:
         self.sizes_kb: dict[tuple[int, int], int] = {}
         self.population = Population(device, rows, bundle=bundle, on_event=self._follow)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the population. May be called twice."""
         self.population.close()
 
     def _follow(self, event: Event) -> None:

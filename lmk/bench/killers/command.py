@@ -12,7 +12,7 @@ import click
 from lmk import virtual
 from lmk.attachment import detach
 from lmk.bench.killers.attached import policy_of
-from lmk.bench.killers.outcome import judge, publish
+from lmk.bench.killers.outcome import judge, publish, publish_options
 from lmk.bench.killers.publish import Where
 from lmk.bench.killers.run import DISK, Run, Setting
 from lmk.bench.killers.scene import LOADS, Load, Scene
@@ -91,19 +91,7 @@ _RUNS, _CURVE_RUNS = 5, 10
     show_default=True,
     help="What the load thrash reads; on the device.",
 )
-@click.option(
-    "--json",
-    "output",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    metavar="FILE",
-    help="Write the figures and all runs there as JSON; - is standard output.",
-)
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a picture there, as one HTML file that needs nothing else.",
-)
+@publish_options
 @bundle_option
 @verbose_option
 def killers(

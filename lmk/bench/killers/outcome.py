@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -16,10 +17,30 @@ from lmk.bench.killers.summary import summarise
 from lmk.console import open_console
 from lmk.errors import CheckFailed
 
-__all__ = ["OURS", "judge", "publish"]
+__all__ = ["OURS", "judge", "publish", "publish_options"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 #: The curve that the others are held against.
 OURS = "lmk:default"
+
+
+def publish_options(command: _F) -> _F:
+    """``--json FILE`` and ``--plot FILE``, as `output` and `plot` of :func:`publish`."""
+    plot = click.option(
+        "--plot",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write a picture there, as one HTML file that needs nothing else.",
+    )
+    output = click.option(
+        "--json",
+        "output",
+        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        metavar="FILE",
+        help="Write the figures and all runs there as JSON; - is standard output.",
+    )
+    return output(plot(command))
 
 
 def publish(

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from lmk.bench.killers.measure import UNITS
-from lmk.bench.killers.outcome import judge, publish
+from lmk.bench.killers.outcome import judge, publish, publish_options
 from lmk.bench.killers.publish import Where
 from lmk.bench.killers.run import Run
 from lmk.cli.options import verbose_option
@@ -33,19 +33,7 @@ __all__ = ["pool", "read_runs"]
     metavar="FILE...",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
 )
-@click.option(
-    "--json",
-    "output",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    metavar="FILE",
-    help="Write the figures and all runs there as JSON; - is standard output.",
-)
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a picture there, as one HTML file that needs nothing else.",
-)
+@publish_options
 @verbose_option
 def pool(files: tuple[Path, ...], output: Path | None, plot: Path | None) -> None:
     """Put the runs of several `killers --json FILE` together, as one series.
