@@ -7,16 +7,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "cgroups.h"
-#include "clock.h"
 #include "event_source.h"
 #include "exit_code.h"
 #include "packages.h"
 #include "process.h"
 #include "ring.h"
-
-/* Where many cgroups are made, most of the time is not spent looking at them. */
-#define CGROUPS_REST_NS (100 * NSEC_PER_MSEC)
+#include "rule_cgroups.h"
+#include "rule_map.h"
 
 static __u32 generation;		  /* of agent->policy */
 static __u32 prepared_generation;	  /* of the policy that is being prepared */
@@ -24,22 +21,10 @@ static __s32 app_ids[LMK_APP_RULES];	  /* of agent->policy; PACKAGE_NOT_INSTALLE
 static __s32 prepared_ids[LMK_APP_RULES]; /* of the policy that is being prepared */
 static struct ring renamed;
 static bool renamed_open;
-static __u64 looks; /* at all cgroups */
-static __u64 last_look_ns;
-static __u64 next_look_ns; /* 0: no new ones are known of */
 
-/* Who is looked at: the rules of `policy`, resolved under `generation`. */
-struct scope {
-	const struct pins *pins;
-	const lmk_v1_Policy *policy;
-	__u32 generation;
-	__u64 look;
-	int error; /* the first */
-};
-
-static struct scope current(struct agent *agent)
+static struct rule_scope current(struct agent *agent)
 {
-	return (struct scope){
+	return (struct rule_scope){
 		.pins = &agent->pins, .policy = &agent->policy, .generation = generation};
 }
 
@@ -70,37 +55,6 @@ static __u32 kinds_of(const lmk_v1_Policy *policy)
 bool rules_need_agent(const lmk_v1_Policy *policy)
 {
 	return kinds_of(policy) != 0;
-}
-
-static int set(const struct scope *scope, __u32 kind, __u64 id, __u64 start_ns, __u32 place)
-{
-	struct lmk_rule_key key = {.generation = scope->generation, .kind = kind, .id = id};
-	struct lmk_rule_entry entry = {.start_ns = start_ns, .rule = place};
-
-	return bpf_map_set(scope->pins->rules, &key, &entry);
-}
-
-static void unset(const struct scope *scope, __u32 kind, __u64 id)
-{
-	struct lmk_rule_key key = {.generation = scope->generation, .kind = kind, .id = id};
-
-	bpf_map_remove(scope->pins->rules, &key); /* -ENOENT is well */
-}
-
-/* Removes every entry that `keep` does not want. */
-static void sweep(const struct scope *scope,
-		  bool (*keep)(const struct scope *scope, const struct lmk_rule_key *key))
-{
-	struct lmk_rule_key key, next;
-	int error = bpf_map_next(scope->pins->rules, NULL, &key);
-
-	while (!error) {
-		/* What follows is asked before the key goes: afterwards it has no place. */
-		error = bpf_map_next(scope->pins->rules, &key, &next);
-		if (!keep(scope, &key))
-			bpf_map_remove(scope->pins->rules, &key);
-		key = next;
-	}
 }
 
 /* ---- packages ---- */
@@ -135,21 +89,21 @@ static void find_packages(const lmk_v1_Policy *policy, __s32 *ids)
 		ids[rule_of[i]] = wanted[i].app_id;
 }
 
-static int set_packages(const struct scope *scope, const __s32 *ids)
+static int set_packages(const struct rule_scope *scope, const __s32 *ids)
 {
 	for (pb_size_t i = 0; i < scope->policy->rules_count; i++) {
 		int error;
 
 		if (ids[i] < 0 || !is_first(ids, i))
 			continue;
-		error = set(scope, LMK_RULE_APP, (__u32)ids[i], 0, (__u32)i + 1);
+		error = rule_set(scope, LMK_RULE_APP, (__u32)ids[i], 0, (__u32)i + 1);
 		if (error)
 			return error;
 	}
 	return 0;
 }
 
-static bool keep_installed(const struct scope *scope, const struct lmk_rule_key *key)
+static bool keep_installed(const struct rule_scope *scope, const struct lmk_rule_key *key)
 {
 	if (key->kind != LMK_RULE_APP || key->generation != scope->generation)
 		return true;
@@ -162,7 +116,7 @@ static bool keep_installed(const struct scope *scope, const struct lmk_rule_key 
 
 static void refresh_packages(struct agent *agent)
 {
-	struct scope scope = current(agent);
+	struct rule_scope scope = current(agent);
 	int error;
 
 	if (!has_kind(scope.policy, lmk_v1_AppRule_package_tag))
@@ -172,7 +126,7 @@ static void refresh_packages(struct agent *agent)
 	error = set_packages(&scope, app_ids);
 	if (error)
 		log_line("rules: packages: %s", strerror(-error));
-	sweep(&scope, keep_installed);
+	rule_sweep(&scope, keep_installed);
 }
 
 void rules_hear_packages(struct agent *agent)
@@ -196,7 +150,7 @@ static __u32 rule_for_name(const lmk_v1_Policy *policy, const char *name)
 
 static int see(pid_t pid, void *context)
 {
-	struct scope *scope = context;
+	struct rule_scope *scope = context;
 	char name[PROCESS_NAME];
 	struct process_stat stat;
 	__u32 place;
@@ -209,14 +163,15 @@ static int see(pid_t pid, void *context)
 	if (!place || process_stat(pid, &stat) || process_command(pid, name) ||
 	    rule_for_name(scope->policy, name) != place)
 		return 0;
-	error = set(scope, LMK_RULE_PROCESS, (__u32)pid, stat.start_ticks * 10000000ULL, place);
+	error = rule_set(scope, LMK_RULE_PROCESS, (__u32)pid, stat.start_ticks * 10000000ULL,
+			 place);
 	if (error && !scope->error)
 		scope->error = error;
 	return 0;
 }
 
 /* Of those that have one, whose name no rule is for any more, and who is gone. */
-static bool keep_named(const struct scope *scope, const struct lmk_rule_key *key)
+static bool keep_named(const struct rule_scope *scope, const struct lmk_rule_key *key)
 {
 	struct lmk_rule_entry entry;
 	char name[PROCESS_NAME];
@@ -231,9 +186,9 @@ static bool keep_named(const struct scope *scope, const struct lmk_rule_key *key
 
 static void refresh_processes(struct agent *agent)
 {
-	struct scope scope = current(agent);
+	struct rule_scope scope = current(agent);
 
-	sweep(&scope, keep_named);
+	rule_sweep(&scope, keep_named);
 	process_each(see, &scope);
 	if (scope.error)
 		log_line("rules: processes: %s", strerror(-scope.error));
@@ -241,61 +196,23 @@ static void refresh_processes(struct agent *agent)
 
 /* ---- cgroups ---- */
 
-static void take_cgroup(__u64 id, __u32 place, void *context)
-{
-	struct scope *scope = context;
-	int error = set(scope, LMK_RULE_CGROUP, id, scope->look, place);
-
-	if (error && !scope->error)
-		scope->error = error;
-}
-
-/* 0 or -errno, also in `scope`. */
-static int find_cgroups(struct agent *agent, struct scope *scope)
-{
-	int error;
-
-	scope->look = ++looks;
-	last_look_ns = boottime_ns();
-	error = cgroups_find(scope->policy, agent->epoll_fd, take_cgroup, scope);
-	if (error && !scope->error)
-		scope->error = error;
-	return scope->error;
-}
-
-static bool keep_found(const struct scope *scope, const struct lmk_rule_key *key)
-{
-	struct lmk_rule_entry entry;
-
-	if (key->kind != LMK_RULE_CGROUP || key->generation != scope->generation)
-		return true;
-	return !bpf_map_get(scope->pins->rules, key, &entry) && entry.start_ns == scope->look;
-}
-
 static void refresh_cgroups(struct agent *agent)
 {
-	struct scope scope = current(agent);
+	struct rule_scope scope = current(agent);
 
-	next_look_ns = 0;
-	/* New ones first: what is protected stays so. */
-	if (find_cgroups(agent, &scope))
-		log_line("rules: cgroups: %s", strerror(-scope.error));
-	/* Not all were seen, unless only the room was missing. */
-	if (!scope.error || scope.error == -E2BIG)
-		sweep(&scope, keep_found);
+	rule_cgroups_refresh(&scope, agent->epoll_fd);
 }
 
 void rules_hear_cgroups(struct agent *agent)
 {
-	if (cgroups_changed() && kinds_of(&agent->policy) & LMK_RULE_CGROUP)
-		next_look_ns = last_look_ns + CGROUPS_REST_NS;
+	rule_cgroups_hear(kinds_of(&agent->policy) & LMK_RULE_CGROUP);
 }
 
 __u64 rules_look_at_new(struct agent *agent, __u64 now_ns)
 {
-	if (next_look_ns && now_ns >= next_look_ns)
+	if (rule_cgroups_due_ns() && now_ns >= rule_cgroups_due_ns())
 		refresh_cgroups(agent);
-	return next_look_ns;
+	return rule_cgroups_due_ns();
 }
 
 /* ---- all of them ---- */
@@ -318,14 +235,14 @@ void rules_refresh(struct agent *agent)
 static bool take_renamed(const void *data, size_t size, void *context)
 {
 	const struct lmk_renamed_event *event = data;
-	struct scope *scope = context;
+	struct rule_scope *scope = context;
 	char name[PROCESS_NAME];
 
 	if (size < sizeof(*event))
 		return true;
 	/* It may have had another name before. */
 	if (process_command(event->pid, name) || !rule_for_name(scope->policy, name))
-		unset(scope, LMK_RULE_PROCESS, (__u32)event->pid);
+		rule_unset(scope, LMK_RULE_PROCESS, (__u32)event->pid);
 	else
 		see(event->pid, scope);
 	return true;
@@ -333,7 +250,7 @@ static bool take_renamed(const void *data, size_t size, void *context)
 
 void rules_hear_renamed(struct agent *agent)
 {
-	struct scope scope = current(agent);
+	struct rule_scope scope = current(agent);
 
 	ring_consume(&renamed, take_renamed, &scope);
 	if (scope.error == -E2BIG) /* of processes that are gone there may be room */
@@ -359,14 +276,14 @@ static int listen_to_names(struct agent *agent)
 
 /* ---- a policy is put in force ---- */
 
-static bool keep_in_force(const struct scope *scope, const struct lmk_rule_key *key)
+static bool keep_in_force(const struct rule_scope *scope, const struct lmk_rule_key *key)
 {
 	return key->generation == scope->generation;
 }
 
 int rules_prepare(struct agent *agent, const lmk_v1_Policy *policy, struct lmk_policy *view)
 {
-	struct scope scope = {.pins = &agent->pins, .policy = policy};
+	struct rule_scope scope = {.pins = &agent->pins, .policy = policy};
 	struct lmk_policy in_force;
 	int error;
 
@@ -376,7 +293,7 @@ int rules_prepare(struct agent *agent, const lmk_v1_Policy *policy, struct lmk_p
 		return error;
 	scope.generation = in_force.rules_generation;
 	/* Of a policy that was prepared and did not come into force. */
-	sweep(&scope, keep_in_force);
+	rule_sweep(&scope, keep_in_force);
 	prepared_generation = view->rules_generation = ++scope.generation;
 	view->rules_kinds = kinds_of(policy);
 	for (unsigned int i = 0; i < LMK_APP_RULES; i++)
@@ -388,7 +305,7 @@ int rules_prepare(struct agent *agent, const lmk_v1_Policy *policy, struct lmk_p
 		error = set_packages(&scope, prepared_ids);
 	}
 	if (!error && view->rules_kinds & LMK_RULE_CGROUP)
-		error = find_cgroups(agent, &scope);
+		error = rule_cgroups_find(&scope, agent->epoll_fd);
 	if (!error && view->rules_kinds & LMK_RULE_PROCESS) {
 		error = listen_to_names(agent);
 		process_each(see, &scope);
@@ -398,16 +315,14 @@ int rules_prepare(struct agent *agent, const lmk_v1_Policy *policy, struct lmk_p
 
 void rules_settle(struct agent *agent)
 {
-	struct scope scope;
+	struct rule_scope scope;
 
 	generation = prepared_generation;
 	memcpy(app_ids, prepared_ids, sizeof(app_ids));
 	scope = current(agent);
-	sweep(&scope, keep_in_force);
-	if (!(kinds_of(scope.policy) & LMK_RULE_CGROUP)) {
-		cgroups_unwatch();
-		next_look_ns = 0;
-	}
+	rule_sweep(&scope, keep_in_force);
+	if (!(kinds_of(scope.policy) & LMK_RULE_CGROUP))
+		rule_cgroups_forget();
 	/* Who got a name while the handlers had no reason to tell. */
 	rules_refresh(agent);
 }
