@@ -98,7 +98,7 @@ LMK_INLINE void lmk_track(const struct lmk_policy *policy, const struct lmk_samp
  * combination.
  */
 struct lmk_facts {
-	volatile int scarce, soon, swap_low, partial, complete, critical_stall;
+	volatile int scarce, roomy, soon, swap_low, partial, complete, critical_stall;
 	volatile int thrashing, thrashing_base, thrashing_critical, swap_util;
 	volatile int direct, stuck, filecache_low;
 	volatile __u32 level;
@@ -141,6 +141,7 @@ LMK_INLINE void lmk_find_facts(const struct lmk_policy *policy, const struct lmk
 
 	facts->level = verdict->level;
 	facts->scarce = lmk_is_scarce(policy, sample);
+	facts->roomy = lmk_is_roomy(policy, sample);
 	facts->soon = verdict->loss_ahead_kb && verdict->free_kb < verdict->free_limit_kb;
 	facts->swap_low = lmk_swap_is_low(policy, sample, verdict->swap_free_kb);
 	facts->partial = psi && verdict->some_us >= verdict->some_limit_us;
@@ -246,8 +247,8 @@ LMK_INLINE void lmk_find_reason(const struct lmk_policy *policy, const struct lm
 LMK_INLINE int lmk_is_idle(const struct lmk_policy *policy, const struct lmk_history *history,
 			   const struct lmk_facts *facts, __u32 look)
 {
-	int spared = !facts->scarce &&
-		     !(policy->scarcity_unless_thrashing && (facts->thrashing || facts->complete));
+	int spared = !facts->scarce && (facts->roomy || !policy->scarcity_unless_thrashing ||
+					!(facts->thrashing || facts->complete));
 
 	if (look == LMK_LOOK_NONE || spared)
 		return 1;

@@ -56,6 +56,18 @@ LMK_INLINE __u64 lmk_usable_free_kb(const struct lmk_sample *sample)
 }
 
 /*
+ * Twice what the kernel reclaims up to, and more than is called scarce, lies free: whoever stalls
+ * or thrashes now reads back what went while memory was short, and a kill would not hasten that.
+ */
+LMK_INLINE int lmk_is_roomy(const struct lmk_policy *policy, const struct lmk_sample *sample)
+{
+	__u64 free_kb = lmk_usable_free_kb(sample);
+
+	return free_kb >= lmk_scarcity_limit_kb(policy, sample) &&
+	       free_kb >= 2 * (sample->wmark_high_kb + sample->protection_kb);
+}
+
+/*
  * enum lmk_level. lmkd (get_lowest_watermark) compares MemFree - CmaFree with the sums over all
  * zones of watermark + largest protection. The allocator looks at each zone by itself: it is only
  * in need when no zone is above its own mark.

@@ -44,8 +44,8 @@ def test_no_reason_holds_while_memory_is_not_scarce(policy: Policy, available_kb
     [
         ({"free_kb": 3_999, "refault_file": PAGES_FOR_50}, Reason.REASON_NONE),
         ({"free_kb": 3_999, "refault_file": PAGES_FOR_51}, Reason.REASON_LOW_MEM_AND_THRASHING),
-        ({"psi_full_window_us": 699_999}, Reason.REASON_NONE),
-        ({"psi_full_window_us": 700_000}, Reason.REASON_NOT_RESPONDING),
+        ({"free_kb": 3_999, "psi_full_window_us": 699_999}, Reason.REASON_NONE),
+        ({"free_kb": 3_999, "psi_full_window_us": 700_000}, Reason.REASON_NOT_RESPONDING),
         # Stall of some, and a breached watermark, still have to wait for memory to be scarce.
         ({"psi_some_window_us": 900_000}, Reason.REASON_NONE),
         ({"free_kb": 100}, Reason.REASON_NONE),
@@ -58,6 +58,40 @@ def test_thrashing_and_full_stall_are_reasons_while_memory_is_not_scarce(
     assert decide(policy, plenty).reason == Reason.REASON_NONE
     policy.scarcity.unless_thrashing = True
     assert decide(policy, plenty).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"free_kb": 79_999}, Reason.REASON_NOT_RESPONDING),
+        ({"free_kb": 80_000}, Reason.REASON_NONE),
+        # Pages that only movable allocations may have do not lie free.
+        ({"free_kb": 80_000, "cma_free_kb": 1}, Reason.REASON_NOT_RESPONDING),
+        # kswapd goes on to its high watermark, and a good way beyond it.
+        ({"free_kb": 80_000, "wmark_high_kb": 40_000}, Reason.REASON_NONE),
+        ({"free_kb": 80_000, "wmark_high_kb": 40_001}, Reason.REASON_NOT_RESPONDING),
+        ({"free_kb": 79_999, "wmark_high_kb": 39_999}, Reason.REASON_NOT_RESPONDING),
+        (
+            {"free_kb": 90_000, "wmark_high_kb": 40_000, "protection_kb": 5_001},
+            Reason.REASON_NOT_RESPONDING,
+        ),
+        # What is scarce stays so, whatever lies free.
+        ({"free_kb": 90_000, "available_kb": 79_999}, Reason.REASON_NOT_RESPONDING),
+    ],
+)
+def test_nobody_dies_for_what_went_before_while_as_much_as_is_scarce_lies_free(
+    policy: Policy, change: dict[str, Any], reason: int
+) -> None:
+    policy.scarcity.unless_thrashing = True
+    stalled = replace(
+        CALM,
+        time_ns=SCARCE.time_ns,
+        psi_some_window_us=900_000,
+        psi_full_window_us=900_000,
+        refault_file=PAGES_FOR_51,
+        **change,
+    )
+    assert decide(policy, stalled).reason == reason
 
 
 # -- lmkd's early out --------------------------------------------------------------------------

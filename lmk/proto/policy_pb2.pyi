@@ -321,7 +321,7 @@ class Scarcity(_message.Message):
     """MemAvailable (as the kernel reckons it) below this share of MemTotal. 100: always, as lmkd."""
     unless_thrashing: _builtins.bool
     """What comes back soon after it was given up was not to be spared: thrashing, and a device that
-    does not respond, are reasons however much is available.
+    does not respond, are reasons however much is available, as long as it does not lie free.
     """
     def __init__(
         self,

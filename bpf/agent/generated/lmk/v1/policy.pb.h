@@ -81,7 +81,7 @@ typedef struct _lmk_v1_Scarcity {
     bool has_available_below_pct;
     uint32_t available_below_pct;
     /* What comes back soon after it was given up was not to be spared: thrashing, and a device that
- does not respond, are reasons however much is available. */
+ does not respond, are reasons however much is available, as long as it does not lie free. */
     bool has_unless_thrashing;
     bool unless_thrashing;
 } lmk_v1_Scarcity;
