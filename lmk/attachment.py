@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from lmk import progress
+from lmk.android import KILLED_LENGTHS, killed_form
 from lmk.build import Bundle, build, cached, open_bundle
 from lmk.control import SessionFile
 from lmk.device.interface import Device
@@ -44,6 +45,8 @@ def attach(
     lease: timedelta | None = LEASE,
     dry_run: bool | None = None,
     take_over: bool = False,
+    replace_lmkd: bool = False,
+    prockill_bytes: int | None = None,
 ) -> Session:
     """Have handlers and agent run on `device` under `policy`, and return once it said Hello.
 
@@ -55,16 +58,29 @@ def attach(
     :param lease: None: until detach or reboot.
     :param dry_run: decide and report, but kill nobody; default: as the policy says.
     :param take_over: also from somebody else who holds the device.
+    :param replace_lmkd: stop Android's lmkd once the handlers decide. The device starts it again
+        at every end of the session, before the handlers stop killing.
+    :param prockill_bytes: then: which LMK_PROCKILL the device's ActivityManager takes, 12 (up to
+        Android 15) or 16; default: as the device's build says (:mod:`lmk.android`).
     :raises lmk.errors.UsageError: no root, a wrong policy, a missing compiler; somebody else holds
-        the device, and who.
+        the device, and who; `prockill_bytes` is needed.
     :raises lmk.errors.UnsupportedError: no BTF, no kill path, or the kernel refuses the
-        handlers (verifier log in ``detail``).
-    :raises lmk.errors.TransientError: the link broke.
+        handlers (verifier log in ``detail``); no init that could stop lmkd.
+    :raises lmk.errors.TransientError: the link broke; lmkd would not stop, and goes on.
     """
     wanted = Policy()
     wanted.CopyFrom(policy if isinstance(policy, Policy) else load(policy))
     if dry_run is not None:
         wanted.dry_run = dry_run
+    if replace_lmkd and wanted.dry_run:
+        raise UsageError(
+            "a dry run (--shadow) in lmkd's place would leave nobody who kills: "
+            "leave out one of both",
+            serial=device.serial,
+        )
+    if prockill_bytes not in (None, *KILLED_LENGTHS):
+        raise UsageError(f"LMK_PROCKILL of {prockill_bytes} bytes: there are 12 and 16")
+    killed_length = prockill_bytes or (_killed_length(device) if replace_lmkd else 0)
     lease_ms = 0 if lease is None else lease_ms_of(lease)
     with progress.steps(f"Attaching {device.serial}") as task:
         task.step("look at the device")
@@ -81,13 +97,23 @@ def attach(
             task.step("detach what is there")
             detach(device, root=root)
         elif facts.session is not None:
-            taken = _take_over(root, facts.session, build_id, wanted, lease_ms, task)
+            goes_on = facts.session.lmkd_replaced == replace_lmkd and prockill_bytes is None
+            taken = _take_over(root, facts.session, build_id, wanted, lease_ms, goes_on, task)
             if taken is not None:
                 return taken
         install(root, facts, files, task)
         task.step("start the agent")
         try:
-            file = start_agent(root, facts, build_id, wanted, lease_ms, holder())
+            file = start_agent(
+                root,
+                facts,
+                build_id,
+                wanted,
+                lease_ms,
+                holder(),
+                replace_lmkd=replace_lmkd,
+                prockill_bytes=killed_length,
+            )
             session = Session(root, file, build_id, detach_at_exit=True)
         except (KeyboardInterrupt, TransientError):
             # What goes on over there by itself must not end up as a session nobody asked for.
@@ -161,6 +187,17 @@ def gather_as_root(device: Device) -> tuple[Root, Facts]:
     return root, gather(root)
 
 
+def _killed_length(device: Device) -> int:
+    form = killed_form(device.properties())
+    if form.length is None:
+        raise UsageError(
+            f"{device.serial}: which LMK_PROCKILL its ActivityManager takes cannot be known: "
+            f"{form.why}; say --prockill-bytes 12 or 16 (lmk.attach(prockill_bytes=...))",
+            serial=device.serial,
+        )
+    return form.length
+
+
 def _is_held_by_another(facts: Facts) -> bool:
     """A session that lives, and not by the same person on the same host."""
     session = facts.session
@@ -189,10 +226,12 @@ def _take_over(
     build_id: str,
     policy: Policy,
     lease_ms: int,
+    goes_on: bool,
     task: progress.Task,
 ) -> Session | None:
     """The session that runs already, with this policy and lease; None when it had to go."""
-    if file.build_id == build_id and file.kill_path != "none" and lease_ms:
+    same_kind = file.kill_path != "none" and goes_on
+    if file.build_id == build_id and same_kind and lease_ms:
         try:
             session = Session(root, file, build_id, detach_at_exit=True)
             session.set_policy(policy)

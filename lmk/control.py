@@ -44,6 +44,7 @@ class SessionFile:
     """What a session file says that a host needs.
 
     :ivar holder: who attached: ``USER@HOST``.
+    :ivar lmkd_replaced: lmkd is stopped for as long as this session lasts.
     """
 
     directory: str
@@ -56,6 +57,7 @@ class SessionFile:
     agent_pid: int
     kill_path: str
     holder: str = ""
+    lmkd_replaced: bool = False
 
 
 def parse_session_file(text: str, directory: str) -> SessionFile:
@@ -78,6 +80,7 @@ def parse_session_file(text: str, directory: str) -> SessionFile:
             agent_pid=int(values["agent_pid"]),
             kill_path=values.get("kill_path", ""),
             holder=values.get("holder", ""),
+            lmkd_replaced=values.get("lmkd") == "replaced",
         )
     except (KeyError, ValueError) as error:
         raise ProtocolError(

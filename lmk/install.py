@@ -18,6 +18,7 @@ from datetime import timedelta
 
 from lmk.build import Bundle, BundleFile
 from lmk.control import SessionFile, parse_session_file
+from lmk.device import lmkd
 from lmk.device.interface import CommandResult
 from lmk.device.probe import Probe, parse_probe
 from lmk.device.root import Root
@@ -38,7 +39,8 @@ PIN_DIRECTORY = "/sys/fs/bpf/lmk"
 _NEEDED = ("lmk-agent", "lmk-loader", "lmk.bpf.o", "assisted.bpf.o")
 #: Loading and verifying under TCG on a busy machine takes a few seconds.
 _START_TIMEOUT = timedelta(seconds=180)
-_STOP_TIMEOUT = timedelta(seconds=30)
+#: Of it up to 12 s are for lmkd's answer.
+_STOP_TIMEOUT = timedelta(seconds=60)
 
 # One round trip. POSIX shell of toybox, busybox and mksh alike; every line KEY=VALUE.
 _GATHER = r"""
@@ -58,6 +60,7 @@ if [ -L $d ] || [ -e $d ]; then
     for f in lmk-agent lmk-loader lmk.bpf.o assisted.bpf.o lmk-eater lmk-population; do
         [ -f $f ] && echo have=$f $(sha256sum < $f)
     done
+    [ -f lmkd-stopped ] && echo stopped=$(cat lmkd-stopped)
     [ -f session ] && while read -r line; do
         echo "session=$line"
         case $line in
@@ -75,6 +78,7 @@ class Facts:
 
     :ivar name: what the device calls itself: its serial number, else its host name.
     :ivar pinned: handlers, or what is left of them, are in the BPF file system.
+    :ivar lmkd_stopped: a session has stopped lmkd, and nobody has started it again yet.
     :ivar served: agent or guardian of the session in `session` are alive.
     :ivar have: SHA-256 of the files that are installed, by name.
     """
@@ -89,6 +93,7 @@ class Facts:
     temporary: str = "/tmp"
     owner: str = ""
     pinned: bool = False
+    lmkd_stopped: bool = False
     served: bool = False
     have: dict[str, str] = field(default_factory=dict)
     session: SessionFile | None = None
@@ -144,6 +149,7 @@ def gather(root: Root) -> Facts:
         temporary=values.get("tmp", "/tmp"),
         owner=values.get("owner", ""),
         pinned="pinned" in values,
+        lmkd_stopped=values.get("stopped") in ("", values.get("boot")),
         served="serves" in values,
         have=have,
         session=file,
@@ -212,7 +218,8 @@ def examine(root: Root, facts: Facts, bundle: Bundle, task: Task) -> Probe:
         install(root, facts, bundle, task, names=("lmk-loader",))
         task.step("ask the kernel")
         result = root.run(f"{facts.directory}/lmk-loader probe")
-        return parse_probe(result, serial=facts.serial, transport=transport, root=root.via)
+        found = parse_probe(result, serial=facts.serial, transport=transport, root=root.via)
+        return _with_lmkd(found, root.run(lmkd.LOOK))
     loader = bundle.file(facts.abi, "lmk-loader")
     place = f"{facts.temporary}/.lmk-loader-{secrets.token_hex(8)}"
     task.step("push lmk-loader", len(loader.content))
@@ -221,26 +228,44 @@ def examine(root: Root, facts: Facts, bundle: Bundle, task: Task) -> Probe:
     )
     task.step("ask the kernel")
     result = root.device.run(f"{place} probe; e=$?; rm -f {place}; exit $e")
-    return parse_probe(result, serial=facts.serial, transport=transport, root="")
+    found = parse_probe(result, serial=facts.serial, transport=transport, root="")
+    return _with_lmkd(found, root.device.run(lmkd.LOOK))
+
+
+def _with_lmkd(found: Probe, look: CommandResult) -> Probe:
+    return Probe({**found.values, "replace_lmkd": lmkd.parse_look(look.text)})
 
 
 def start_agent(
-    root: Root, facts: Facts, build_id: str, policy: Policy, lease_ms: int, holder: str
+    root: Root,
+    facts: Facts,
+    build_id: str,
+    policy: Policy,
+    lease_ms: int,
+    holder: str,
+    *,
+    replace_lmkd: bool = False,
+    prockill_bytes: int = 16,
 ) -> SessionFile:
     """Start agent, guardian and handlers; returns the session once the sockets listen.
 
     :param lease_ms: 0: no lease.
     :param holder: who attaches, for others to be told: letters, digits and ``._:#@-``.
+    :param replace_lmkd: stop lmkd once the handlers decide; every end of the session starts it.
+    :param prockill_bytes: then: the length of the LMK_PROCKILL that ActivityManager takes.
     :raises lmk.errors.UsageError: somebody else was faster; says who.
-    :raises lmk.errors.UnsupportedError: the kernel refuses the handlers, or has no kill path.
+    :raises lmk.errors.UnsupportedError: the kernel refuses the handlers, or has no kill path;
+        lmkd cannot be replaced.
+    :raises lmk.errors.TransientError: lmkd does not stop; then it goes on, and nothing is attached.
     """
     directory = facts.directory
+    in_place = f"--replace-lmkd --lmkd-prockill-bytes {prockill_bytes} " if replace_lmkd else ""
     # Of this shell alone: of two that start at once, each reads what it wrote itself.
     command = (
         f"umask 077; p={directory}/policy.$$; cat > $p && {directory}/lmk-agent start "
         f"--dir {directory} --build-id {build_id} --policy $p "
         f"--lease-ms {lease_ms} --device-name {facts.name or 'unknown'} "
-        f"--holder {holder} >/dev/null; e=$?; "
+        f"--holder {holder} {in_place}>/dev/null; e=$?; "
         f"if [ $e = 0 ]; then mv -f $p {directory}/policy.pb; cat {directory}/session; "
         "else rm -f $p; (exit $e); fi"
     )
@@ -265,7 +290,7 @@ def give_back(root: Root) -> bool:
     :raises lmk.errors.TransientError: the link broke, or the device did not finish.
     """
     facts = gather(root)
-    if facts.session is None and not facts.pinned:
+    if facts.session is None and not facts.pinned and not facts.lmkd_stopped:
         return False
     stop_agent(root, facts)
     return True
@@ -281,6 +306,8 @@ def stop_agent(root: Root, facts: Facts) -> None:
     if "lmk-agent" not in facts.have:
         # Somebody removed the program under a session; its pins are all that is left.
         command = f"rm -rf {PIN_DIRECTORY} {directory}/session"
+        if facts.lmkd_stopped:
+            command = f"setprop ctl.start lmkd && rm {directory}/lmkd-stopped && {command}"
     result = root.run(command, timeout=_STOP_TIMEOUT)
     if result.exit_code != 0:
         raise _agent_error("detaching failed", result, facts)

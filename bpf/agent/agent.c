@@ -18,21 +18,26 @@
 #include "give_back.h"
 #include "guardian.h"
 #include "lease.h"
+#include "lmkd_server.h"
 #include "names.h"
 #include "process.h"
 #include "protect.h"
 #include "rules.h"
 #include "status.h"
 #include "stream.h"
+#include "take_over.h"
 
 /* For what was said last to reach those who follow. */
 #define FAREWELL_NS (500 * NSEC_PER_MSEC)
 /* adbd that ended comes back within seconds, if it does. */
 #define PROTECT_RETRY_NS NSEC_PER_SEC
 #define PROTECT_RETRIES	 30
+/* A daemon that init has made a socket for runs within a second. */
+#define EXPECT_RETRIES 5
 
 static __u64 next_protect_ns; /* 0: nobody is missed */
 static unsigned int protect_tries;
+static unsigned int expect_tries; /* looks that are still to come */
 
 void agent_refresh_protected(struct agent *agent)
 {
@@ -52,6 +57,17 @@ void agent_refresh_protected(struct agent *agent)
 	}
 	if (complete)
 		protect_tries = 0;
+	if (expect_tries) {
+		expect_tries--;
+		next_protect_ns = boottime_ns() + PROTECT_RETRY_NS;
+	}
+	take_over_check(agent);
+}
+
+void agent_expect_daemon(struct agent *agent)
+{
+	expect_tries = EXPECT_RETRIES;
+	agent_refresh_protected(agent);
 }
 
 static void hear_decider(struct agent *agent)
@@ -125,6 +141,17 @@ static void hear(struct agent *agent, const struct epoll_event *event)
 	case SOURCE_CGROUPS:
 		rules_hear_cgroups(agent);
 		break;
+	case SOURCE_LMKD_PLACE:
+		take_over_hear_place(agent);
+		break;
+	case SOURCE_LMKD_LISTENER:
+		if (agent->lmkd)
+			lmkd_server_accept(agent->lmkd);
+		break;
+	case SOURCE_LMKD_CLIENT:
+		if (agent->lmkd)
+			lmkd_server_event(agent->lmkd, (__u32)event->data.u64);
+		break;
 	default:
 		break;
 	}
@@ -178,6 +205,8 @@ static __u64 keep_time(struct agent *agent)
 		if (now_ns >= agent->next_names_ns) {
 			names_refresh();
 			rules_refresh(agent);
+			if (agent->replacing)
+				agent_refresh_protected(agent);
 			agent->next_names_ns = now_ns + NAMES_REFRESH_NS;
 		}
 		if (next_protect_ns && now_ns >= next_protect_ns)
@@ -253,6 +282,7 @@ static int leave(struct agent *agent)
 	__u64 end_ns = boottime_ns() + FAREWELL_NS;
 	bool all_taken;
 
+	take_over_end(agent);
 	if (agent->decider) {
 		decider_stop(agent->decider);
 		do {
@@ -266,7 +296,7 @@ static int leave(struct agent *agent)
 	agent->shared->give_back = (__u32)agent->give_back;
 	if (poll(&guardian, 1, 0) == 0)
 		return EXIT_OK; /* it lives, and is waiting for our end */
-	return give_back(agent->shared->dir, agent->shared->with_handlers) ? EXIT_BUG : EXIT_OK;
+	return give_back(agent->shared, agent->shared->with_handlers) ? EXIT_BUG : EXIT_OK;
 }
 
 int agent_loop(struct agent *agent)

@@ -12,18 +12,23 @@
 #include "bpf_sys.h"
 #include "client.h"
 #include "lmk/v1/control.pb.h"
+#include "lmkd_replaced.h"
 #include "session_file.h"
 #include "shared.h"
 #include "spool.h"
 
 struct decider;
+struct lmkd_server;
 
 struct agent {
 	struct shared *shared;
 	struct session session;
 	struct spool spool;
 	struct pins pins;
-	struct decider *decider; /* NULL without handlers */
+	struct decider *decider;  /* NULL without handlers */
+	__u64 deciding_ns;	  /* since when */
+	bool replacing;		  /* lmkd: this session kills in its place */
+	struct lmkd_server *lmkd; /* NULL: lmkd's socket is not served */
 	lmk_v1_Policy policy;
 	__u8 token_proof[16];
 	int epoll_fd;
@@ -57,6 +62,8 @@ int agent_write_session(struct agent *agent);
 void agent_watch_guardian(struct agent *agent);
 /* Finds anew who must never die. */
 void agent_refresh_protected(struct agent *agent);
+/* One of them is about to come up: looks now, and a few times more. */
+void agent_expect_daemon(struct agent *agent);
 
 /* Spools the kills that are done, ours and others', and frees their slots. */
 void agent_report_kills(struct agent *agent);
@@ -64,6 +71,10 @@ void agent_report_kills(struct agent *agent);
 /* Spools a Lifecycle record; `peer` may be NULL. */
 void agent_say(struct agent *agent, lmk_v1_Lifecycle_Kind kind, const struct record_peer *peer,
 	       const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The same about lmkd. */
+void agent_say_gaps(struct agent *agent, lmk_v1_Lifecycle_Kind kind, const struct lmkd_gaps *gaps,
+		    const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* A client that was turned away: logged as a record, not more often than a flood deserves. */
 void agent_refused(struct agent *agent, const struct record_peer *peer, const char *why);

@@ -17,6 +17,7 @@
 #include "event_source.h"
 #include "exit_code.h"
 #include "guardian.h"
+#include "lmkd_serve.h"
 #include "names.h"
 #include "pageout.h"
 #include "policy_check.h"
@@ -25,6 +26,7 @@
 #include "rules.h"
 #include "sha256.h"
 #include "socket.h"
+#include "take_over.h"
 
 static struct agent agent_state;
 static struct client clients[CLIENTS_MAX];
@@ -116,6 +118,7 @@ static int open_session(struct agent *agent)
 	snprintf(session->holder, sizeof(session->holder), "%s", agent->shared->holder);
 	session->run = agent->spool.run;
 	session->kill_path = agent->shared->kill_path;
+	session->replacing = agent->replacing;
 	session->agent_pid = getpid();
 	if (!process_stat(getpid(), &stat))
 		session->agent_start_ticks = stat.start_ticks;
@@ -170,6 +173,7 @@ static int open_handlers(struct agent *agent)
 	agent->decider = decider_start(&agent->pins, shared, agent->decider_event);
 	if (!agent->decider)
 		return -errno;
+	agent->deciding_ns = boottime_ns();
 	agent_refresh_protected(agent);
 	error = pageout_start(&agent->pins);
 	if (error)
@@ -225,6 +229,23 @@ static void tell_start(const struct agent *agent)
 	(void)written; /* `start` was interrupted: the session stands all the same */
 }
 
+/* Why there is no session after all, for `start` to say; lmkd goes on, or the guardian sees to it.
+ */
+static int tell_refusal(struct agent *agent, const char *why)
+{
+	ssize_t written;
+	char line[320];
+	int length;
+
+	log_line("agent: lmkd is not replaced: %s", why);
+	agent_say(agent, lmk_v1_Lifecycle_Kind_DETACHED, NULL, "lmkd is not replaced: %s", why);
+	length = snprintf(line, sizeof(line), "%c%d lmkd is not replaced: %s\n", START_FAILED,
+			  EXIT_TRANSIENT, why);
+	written = write(FD_READY, line, (size_t)length);
+	(void)written; /* `start` was interrupted */
+	return EXIT_TRANSIENT;
+}
+
 /* The first records of a run. */
 static void say_first_records(struct agent *agent, bool resumed)
 {
@@ -254,6 +275,7 @@ int agent_main(void)
 	struct agent *agent = &agent_state;
 	struct shared *shared = shared_open();
 	bool first, resumed;
+	char why[224];
 	int error;
 
 	if (!shared) {
@@ -271,7 +293,19 @@ int agent_main(void)
 		log_line("agent: %s", strerror(-error));
 		return EXIT_BUG;
 	}
+	/* In lmkd's place it is served once that is empty. */
+	if (shared->lmkd_socket[0] && !shared->replace_lmkd) {
+		error = lmkd_serve(agent);
+		if (error) {
+			log_line("agent: %s: %s", shared->lmkd_socket, strerror(-error));
+			return EXIT_BUG;
+		}
+	}
 	say_first_records(agent, resumed);
+	if (shared->replace_lmkd && !resumed && take_over(agent, why, sizeof(why)))
+		return tell_refusal(agent, why);
+	if (shared->replace_lmkd && resumed)
+		take_over_resume(agent);
 	/* Whoever finds the session file finds those records too. */
 	error = open_session(agent);
 	if (error) {

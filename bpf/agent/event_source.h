@@ -15,10 +15,13 @@ enum source {
 	SOURCE_PROTECTED = 6, /* pidfd of adbd or lmkd */
 	SOURCE_RING = 7,
 	SOURCE_STOP = 8,
-	SOURCE_VICTIM = 9,    /* pidfd */
-	SOURCE_PACKAGES = 10, /* inotify: the list of installed packages */
-	SOURCE_RENAMED = 11,  /* ring: processes that may have a name that a rule is for */
-	SOURCE_CGROUPS = 12,  /* inotify: new cgroups */
+	SOURCE_VICTIM = 9,	/* pidfd */
+	SOURCE_PACKAGES = 10,	/* inotify: the list of installed packages */
+	SOURCE_RENAMED = 11,	/* ring: processes that may have a name that a rule is for */
+	SOURCE_CGROUPS = 12,	/* inotify: new cgroups */
+	SOURCE_LMKD_PLACE = 13, /* inotify: where lmkd's socket is */
+	SOURCE_LMKD_LISTENER = 14,
+	SOURCE_LMKD_CLIENT = 15,
 };
 
 static inline __u64 event_source(enum source source, __u32 index)

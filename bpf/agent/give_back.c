@@ -6,52 +6,82 @@
 #include <string.h>
 
 #include "bpf_sys.h"
+#include "clock.h"
 #include "exit_code.h"
+#include "leftovers.h"
+#include "lmkd_replaced.h"
 #include "session_file.h"
 
 /* There must never be two killers, nor none for longer than it takes: hence the order. */
 
-/* A stopped lmkd comes back before our handlers go. Nothing stops it yet: nothing to start. */
-static int start_lmkd(void)
+/* Handlers that kill by themselves go on when the agent is dead. */
+static bool kills_without_agent(const struct shared *shared)
 {
+	return shared->kill_path == LMK_PATH_IN_KERNEL && !shared->agent_timer;
+}
+
+int give_back_lmkd(struct shared *shared)
+{
+	__u64 answered_ns, ended_ns = shared->agent_ended_ns;
+	int error = lmkd_restore(shared->dir, &answered_ns);
+
+	if (error || !answered_ns)
+		return error;
+	shared->lmkd_restored = 1;
+	shared->lmkd_gaps = (struct lmkd_gaps){.known = ended_ns != 0};
+	if (ended_ns) {
+		shared->lmkd_gaps.socket_ms = (__u32)((answered_ns - ended_ns) / NSEC_PER_MSEC);
+		if (!kills_without_agent(shared))
+			shared->lmkd_gaps.killer_ms = shared->lmkd_gaps.socket_ms;
+	}
 	return 0;
 }
 
-/* Until its socket answers. */
-static int wait_for_lmkd(void)
-{
-	return 0;
-}
-
-static int dry_run(void)
+static int dry_run(struct shared *shared)
 {
 	int error = bpf_dry_run();
 
+	(void)shared;
 	return error == -ENOENT ? 0 : error; /* half a load left no policy: nothing kills */
 }
 
 /* A timer in a map that is still in use would go on. */
-static int stop_handlers(void)
+static int stop_handlers(struct shared *shared)
 {
 	int error = bpf_stop();
 
+	(void)shared;
 	return error == -ENOENT ? 0 : error;
 }
 
-int give_back(const char *dir, bool handlers)
+/* What the dead could not say. */
+static int record_lmkd_back(struct shared *shared)
+{
+	return shared->lmkd_restored ? leftovers_spool_restored(shared) : 0;
+}
+
+static int unpin(struct shared *shared)
+{
+	(void)shared;
+	return pins_remove();
+}
+
+int give_back(struct shared *shared, bool handlers)
 {
 	static const struct {
 		const char *name;
-		int (*step)(void);
+		int (*step)(struct shared *shared);
 	} steps[] = {
-		{"start lmkd", start_lmkd}, {"wait for lmkd", wait_for_lmkd},
-		{"dry run", dry_run},	    {"stop the handlers", stop_handlers},
-		{"unpin", pins_remove},
+		{"start lmkd and wait for its answer", give_back_lmkd},
+		{"dry run", dry_run},
+		{"stop the handlers", stop_handlers},
+		{"unpin", unpin},
+		{"record that lmkd is back", record_lmkd_back},
 	};
 	int first_error = 0;
 
 	for (size_t i = 0; handlers && i < sizeof(steps) / sizeof(*steps); i++) {
-		int error = steps[i].step();
+		int error = steps[i].step(shared);
 
 		if (!error)
 			continue;
@@ -59,6 +89,6 @@ int give_back(const char *dir, bool handlers)
 		if (!first_error)
 			first_error = error;
 	}
-	session_remove(dir);
+	session_remove(shared->dir);
 	return first_error;
 }

@@ -8,10 +8,19 @@
 
 #include <stdbool.h>
 
+#include "shared.h"
+
 /*
  * Carries out every step, also after one that failed; returns the first -errno. `handlers`:
- * this session has loaded some. Leaves the spool.
+ * this session has loaded some. Leaves the spool. An lmkd that is back for its doing is noted in
+ * `shared`, and recorded if there is nobody else who would.
  */
-int give_back(const char *dir, bool handlers);
+int give_back(struct shared *shared, bool handlers);
+
+/*
+ * Its first half, for those who have to do something before the handlers go: lmkd, if it was
+ * replaced, is started and answers. May be called again. 0 or -errno.
+ */
+int give_back_lmkd(struct shared *shared);
 
 #endif

@@ -114,6 +114,10 @@ static void record_agent_lost(struct shared *shared)
 	int error;
 
 	snprintf(text, sizeof(text), "the agent died again after %d restarts", AGENT_TRIES);
+	/* lmkd first: from the next step on the handlers kill nobody. */
+	error = shared->with_handlers ? give_back_lmkd(shared) : 0;
+	if (error)
+		log_line("guardian: lmkd: %s", strerror(-error));
 	if (shared->with_handlers)
 		leftovers_take(shared);
 	error = leftovers_spool(shared, lmk_v1_Lifecycle_Kind_AGENT_LOST, text);
@@ -162,6 +166,7 @@ int guardian_main(void)
 
 		if (pidfd >= 0) {
 			watch_agent(shared, pidfd);
+			shared->agent_ended_ns = boottime_ns();
 			close(pidfd);
 			reap();
 		} else if (pidfd != -ESRCH) {
@@ -183,5 +188,5 @@ int guardian_main(void)
 		log_line("guardian: the agent died: try %u", failures);
 		shared->agent_restarts++;
 	}
-	return give_back(shared->dir, shared->with_handlers) ? EXIT_BUG : EXIT_OK;
+	return give_back(shared, shared->with_handlers) ? EXIT_BUG : EXIT_OK;
 }

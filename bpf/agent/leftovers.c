@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "leftovers.h"
 
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -155,6 +156,32 @@ void leftovers_take(struct shared *shared)
 	pins_close(&pins);
 }
 
+/* Into the run that is open. */
+static int spool_restored(struct shared *shared)
+{
+	const struct lmkd_gaps *gaps = &shared->lmkd_gaps;
+	__u8 payload[lmk_v1_Record_size];
+	char text[160];
+
+	if (gaps->known)
+		snprintf(text, sizeof(text),
+			 "lmkd answers: %u ms without a killer, its socket empty for %u ms",
+			 gaps->killer_ms, gaps->socket_ms);
+	else
+		snprintf(text, sizeof(text), "lmkd answers; since when nobody did is not known");
+	shared->lmkd_restored = 0;
+	return spool_append(&spool, payload,
+			    record_lmkd(payload, spool.run, spool.next_seq,
+					lmk_v1_Lifecycle_Kind_LMKD_RESTORED, gaps, text));
+}
+
+static void close_spool(struct shared *shared)
+{
+	shared->run = spool.run;
+	spool_close(&spool);
+	spool_is_open = false;
+}
+
 int leftovers_spool(struct shared *shared, lmk_v1_Lifecycle_Kind kind, const char *text)
 {
 	const __u64 *lost = shared->leftovers_found ? &shared->leftover_ring_lost : NULL;
@@ -163,11 +190,22 @@ int leftovers_spool(struct shared *shared, lmk_v1_Lifecycle_Kind kind, const cha
 
 	if (error)
 		return error;
-	shared->run = spool.run;
 	error = spool_append(
 		&spool, payload,
 		record_lifecycle(payload, spool.run, spool.next_seq, kind, NULL, lost, text));
-	spool_close(&spool);
-	spool_is_open = false;
+	if (shared->lmkd_restored && !error)
+		error = spool_restored(shared);
+	close_spool(shared);
+	return error;
+}
+
+int leftovers_spool_restored(struct shared *shared)
+{
+	int error = open_spool(shared);
+
+	if (error)
+		return error;
+	error = spool_restored(shared);
+	close_spool(shared);
 	return error;
 }

@@ -12,6 +12,7 @@
 #include "ask_status.h"
 #include "bpf_sys.h"
 #include "exit_code.h"
+#include "lmkd_service.h"
 #include "fill.h"
 #include "guardian.h"
 #include "load.h"
@@ -22,9 +23,11 @@ static const char usage[] =
 	"usage: lmk-agent start --dir DIR --policy FILE [--object FILE] [--assisted FILE]\n"
 	"                 [--loader FILE]\n"
 	"                 [--lease-ms N | --no-lease] [--spool-limit-kb N] [--build-id ID]\n"
-	"                 [--device-name NAME] [--holder WHO]\n"
+	"                 [--device-name NAME] [--holder WHO] [--replace-lmkd]\n"
+	"                 [--lmkd-prockill-bytes 12 | 16]\n"
 	"                                           load handlers, start agent and guardian\n"
-	"       lmk-agent serve --dir DIR [...]     the same without handlers: serve the spool\n"
+	"       lmk-agent serve --dir DIR [--lmkd-socket PATH] [...]\n"
+	"                                           the same without handlers: serve the spool\n"
 	"       lmk-agent stop --dir DIR            give the device back, also after a crash\n"
 	"       lmk-agent status --dir DIR          ask the running agent\n"
 	"       lmk-agent self-test                 signal 0 through the pinned handlers\n"
@@ -83,6 +86,14 @@ static void parse_value(struct options *options, const char *name, const char *v
 	} else if (!strcmp(name, "--holder")) {
 		check_word(name, value, HOLDER_BYTES - 1);
 		start->holder = value;
+	} else if (!strcmp(name, "--lmkd-socket")) {
+		if (value[0] != '/' || strlen(value) >= sizeof(((struct shared *)0)->lmkd_socket))
+			fail(EXIT_USAGE, "%s: an absolute path of at most 107 bytes", name);
+		start->lmkd_socket = value;
+	} else if (!strcmp(name, "--lmkd-prockill-bytes")) {
+		if (strcmp(value, "12") && strcmp(value, "16"))
+			fail(EXIT_USAGE, "%s: 12 or 16", name);
+		start->lmkd_short_killed = !strcmp(value, "12");
 	} else if (!strcmp(name, "--lease-ms")) {
 		start->lease_ms = number(name, value, 0, LEASE_MS_MAX);
 	} else if (!strcmp(name, "--spool-limit-kb")) {
@@ -103,6 +114,8 @@ static void parse(struct options *options, int count, char **words)
 
 		if (!strcmp(word, "--no-lease")) {
 			options->start.lease_ms = 0;
+		} else if (!strcmp(word, "--replace-lmkd")) {
+			options->start.replace_lmkd = true;
 		} else if (!strcmp(word, "--full")) {
 			options->full = true;
 		} else if (!strncmp(word, "--", 2)) {
@@ -125,6 +138,12 @@ static int start(struct options *options, bool with_handlers)
 	start->with_handlers = with_handlers;
 	if (with_handlers && !start->policy)
 		fail(EXIT_USAGE, "start: --policy FILE is missing");
+	if (!with_handlers && start->replace_lmkd)
+		fail(EXIT_USAGE, "--replace-lmkd: `serve` has no handlers that could kill");
+	if (with_handlers && start->lmkd_socket)
+		fail(EXIT_USAGE, "--lmkd-socket: only with `serve`; --replace-lmkd serves lmkd's");
+	if (start->replace_lmkd)
+		start->lmkd_socket = LMKD_SOCKET;
 	snprintf(loader, sizeof(loader), "%s/lmk-loader", start->dir);
 	snprintf(object, sizeof(object), "%s/lmk.bpf.o", start->dir);
 	snprintf(assisted, sizeof(assisted), "%s/assisted.bpf.o", start->dir);

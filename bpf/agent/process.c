@@ -79,6 +79,8 @@ int process_stat(pid_t pid, struct process_stat *stat)
 		cursor++;
 		if (field == 3)
 			stat->ppid = (pid_t)strtol(cursor, NULL, 10);
+		else if (field == 8)
+			stat->flags = (__u32)strtoul(cursor, NULL, 10);
 	}
 	stat->start_ticks = strtoull(cursor, NULL, 10);
 	return 0;

@@ -12,6 +12,7 @@
 
 struct process_stat {
 	pid_t ppid;
+	__u32 flags;	   /* field 9: PF_ bits of the task */
 	__u64 start_ticks; /* field 22: clock ticks of 1/100 s since boot */
 	char state;
 };

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The protected map: agent, guardian, adbd and a running lmkd are never victims, whatever
- * the policy says. adbd and lmkd are known by their executable and their parent, never by
- * name: an app called `adbd` is an app.
+ * the policy says. daemons.h knows who is adbd and lmkd.
  */
 #ifndef LMK_AGENT_PROTECT_H
 #define LMK_AGENT_PROTECT_H
@@ -23,5 +22,8 @@ int protect_refresh(const struct pins *pins, int agent_pid, int guardian_pid, in
 
 /* Is it the lmkd that was found last? */
 bool protect_is_lmkd(pid_t pid, __u64 start_ticks);
+
+/* Was any found? */
+bool protect_lmkd_runs(void);
 
 #endif

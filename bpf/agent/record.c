@@ -315,6 +315,23 @@ size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind k
 	return encode(out);
 }
 
+size_t record_lmkd(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
+		   const struct lmkd_gaps *gaps, const char *text)
+{
+	lmk_v1_Lifecycle *lifecycle = &message.body.lifecycle;
+
+	begin(run, seq, lmk_v1_Record_lifecycle_tag);
+	lifecycle->kind = kind;
+	copy_text(lifecycle->text, sizeof(lifecycle->text), text);
+	if (gaps->known) {
+		lifecycle->has_killer_gap_ms = true;
+		lifecycle->killer_gap_ms = gaps->killer_ms;
+		lifecycle->has_socket_gap_ms = true;
+		lifecycle->socket_gap_ms = gaps->socket_ms;
+	}
+	return encode(out);
+}
+
 size_t record_lost(__u8 *out, lmk_v1_Lost_Where where, __u32 run, __u64 from, __u64 count)
 {
 	begin(run, 0, lmk_v1_Record_lost_tag);

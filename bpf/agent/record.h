@@ -9,6 +9,7 @@
 #include "kill.h"
 #include "lmk/v1/policy.pb.h"
 #include "lmk/v1/record.pb.h"
+#include "lmkd_replaced.h"
 #include "others.h"
 
 #define RECORD_PROTOCOL_VERSION 1
@@ -29,6 +30,9 @@ size_t record_other(__u8 *out, __u32 run, __u64 seq, const struct other *other);
 /* `peer` and `ring_lost` may be NULL; `text` is cut to what the message holds. */
 size_t record_lifecycle(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
 			const struct record_peer *peer, const __u64 *ring_lost, const char *text);
+/* The same with gaps: of lmkd's being replaced and restored. */
+size_t record_lmkd(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
+		   const struct lmkd_gaps *gaps, const char *text);
 size_t record_lost(__u8 *out, lmk_v1_Lost_Where where, __u32 run, __u64 from, __u64 count);
 size_t record_hello(__u8 *out, const lmk_v1_Hello *hello);
 size_t record_heartbeat(__u8 *out, __u32 run, const lmk_v1_Heartbeat *heartbeat);

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "decide_thread.h"
 #include "exit_code.h"
+#include "lmkd_serve.h"
 #include "names.h"
 #include "rules.h"
 
@@ -57,6 +58,20 @@ void agent_say(struct agent *agent, lmk_v1_Lifecycle_Kind kind, const struct rec
 	spool(agent, payload,
 	      record_lifecycle(payload, agent->spool.run, agent->spool.next_seq, kind, peer, lost,
 			       text));
+}
+
+void agent_say_gaps(struct agent *agent, lmk_v1_Lifecycle_Kind kind, const struct lmkd_gaps *gaps,
+		    const char *format, ...)
+{
+	__u8 payload[lmk_v1_Record_size];
+	va_list arguments;
+	char text[160];
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	spool(agent, payload,
+	      record_lmkd(payload, agent->spool.run, agent->spool.next_seq, kind, gaps, text));
 }
 
 void agent_refused(struct agent *agent, const struct record_peer *peer, const char *why)
@@ -155,10 +170,12 @@ static void report_own(struct agent *agent)
 		if (!first)
 			return;
 		/* A dead agent may have spooled it and not lived to free it. */
-		if (first->event.kill_id != shared->last_kill_id)
+		if (first->event.kill_id != shared->last_kill_id) {
+			lmkd_tell(agent, first);
 			spool(agent, payload,
 			      record_kill(payload, agent->spool.run, agent->spool.next_seq, first,
 					  policy_of(agent, first)));
+		}
 		shared->last_kill_id = first->event.kill_id;
 		/* The next to die are likely these: read their names while they are well. */
 		for (__u32 i = 0; i < first->event.n_candidates && i < LMK_CANDIDATES; i++)

@@ -28,6 +28,7 @@ struct session {
 	__u64 guardian_start_ticks;
 	__u32 agent_restarts;
 	__u32 kill_path;
+	bool replacing; /* lmkd */
 };
 
 /* 0 or -errno. */

@@ -11,6 +11,7 @@
 
 #include "kill.h"
 #include "lmk/v1/policy.pb.h"
+#include "lmkd_replaced.h"
 #include "others.h"
 
 /* Descriptors that guardian and agent inherit from each other across execve(2). */
@@ -22,15 +23,19 @@ enum inherited_fd {
 	FD_FIRST_OWN = 7,
 };
 
+/* Instead of JSON down FD_READY: this, an exit code, a space and why the agent ends at once. */
+#define START_FAILED '!'
+
 /* Why the device is being given back; 0: it is not. */
 enum give_back_reason {
 	GIVE_BACK_NONE = 0,
 	GIVE_BACK_DETACH = 1,
 	GIVE_BACK_LEASE = 2,
 	GIVE_BACK_AGENT_LOST = 3,
+	GIVE_BACK_LMKD_RETURNED = 4,
 };
 
-#define SHARED_EDITION 4
+#define SHARED_EDITION 5
 
 struct shared {
 	__u32 edition;
@@ -40,7 +45,10 @@ struct shared {
 	char device_name[64];	  /* as the host calls it; empty: the host name */
 	char holder[64];	  /* who attached */
 	char self_test_text[128]; /* what the start-up self-test found */
+	char lmkd_socket[108];	  /* sockaddr_un's; empty: lmkd's socket is not served */
+	__u32 lmkd_short_killed;  /* LMKD_PROCKILL has 12 bytes */
 	__u32 with_handlers;	  /* 0: only serves the spool */
+	__u32 replace_lmkd;
 	__u32 spool_limit_kb;
 	__u32 kill_path;
 	char kill_path_why[320];
@@ -55,6 +63,7 @@ struct shared {
 	_Atomic __s32 guardian_pid;
 	_Atomic __u32 agent_ready;    /* sockets listen */
 	_Atomic __u32 agent_restarts; /* since `start` */
+	_Atomic __u64 agent_ended_ns; /* when the guardian saw it end last; 0: it did not see */
 	_Atomic __u64 last_kill_id;   /* newest kill whose report is in the spool */
 	_Atomic __u32 kill_timeout_ms;
 	_Atomic __u32 policy_bytes;
@@ -67,7 +76,8 @@ struct shared {
 	/* Newest kill by others that is in the spool. */
 	_Atomic __u64 last_other_ns;
 	_Atomic __s32 last_other_pid;
-	__u32 pad;
+	__u32 lmkd_restored; /* without a record of it yet */
+	struct lmkd_gaps lmkd_gaps;
 	struct other others[OTHER_SLOTS];
 };
 

@@ -20,6 +20,8 @@
 #include "guardian.h"
 #include "lease.h"
 #include "leftovers.h"
+#include "lmkd_replaced.h"
+#include "lmkd_service.h"
 #include "load.h"
 #include "policy_check.h"
 #include "process.h"
@@ -30,6 +32,8 @@
 #define BPFFS	    "/sys/fs/bpf"
 #define BPFFS_MAGIC 0xcafe4a11
 #define ENDING_NS   (2 * NSEC_PER_SEC)
+/* lmkd's answer, at most twice, and the unpinning. */
+#define CLEAN_UP_NS (15 * NSEC_PER_SEC)
 
 void prepare_dir(const char *dir)
 {
@@ -208,7 +212,12 @@ static struct shared *prepare_shared(const struct start_options *options)
 	snprintf(shared->build_id, sizeof(shared->build_id), "%s", options->build_id);
 	snprintf(shared->device_name, sizeof(shared->device_name), "%s", options->device_name);
 	snprintf(shared->holder, sizeof(shared->holder), "%s", options->holder);
+	if (options->lmkd_socket)
+		snprintf(shared->lmkd_socket, sizeof(shared->lmkd_socket), "%s",
+			 options->lmkd_socket);
+	shared->lmkd_short_killed = options->lmkd_short_killed;
 	shared->with_handlers = options->with_handlers;
+	shared->replace_lmkd = options->replace_lmkd;
 	shared->spool_limit_kb = options->spool_limit_kb;
 	shared->lease_ms = options->lease_ms;
 	return shared;
@@ -249,6 +258,51 @@ static void fail_with_log(const char *dir)
 			  : "it left no word");
 }
 
+/* Nobody holds the lock, so what is pinned, or noted of lmkd, is what dead ones left. */
+static void clear_leftovers(struct shared *shared)
+{
+	if (!pins_present() && !lmkd_replaced(shared->dir))
+		return;
+	/* lmkd first: from the next step on the handlers kill nobody. */
+	give_back_lmkd(shared);
+	leftovers_take(shared);
+	if (give_back(shared, true))
+		fail(EXIT_TRANSIENT, pins_present()
+					     ? "what a dead agent left in " LMK_PIN_DIR
+					       " could not be removed"
+					     : "lmkd, which a dead agent has stopped, is not back");
+	shared->run =
+		0; /* the agent that comes is a first one, whatever was spooled for the dead */
+}
+
+/* What can be known before anything is loaded. fail()s. */
+static void check_replaceable(const struct shared *shared)
+{
+	lmk_v1_Policy policy;
+	char why[160];
+
+	if (!policy_decode(shared->policy, shared->policy_bytes, &policy, why, sizeof(why)))
+		fail(EXIT_USAGE, "policy: %s", why);
+	if (policy.dry_run)
+		fail(EXIT_USAGE, "--replace-lmkd with a dry run would leave nobody who kills");
+	if (lmkd_service_probe(why, sizeof(why)))
+		fail(EXIT_UNSUPPORTED, "lmkd cannot be replaced: %s", why);
+}
+
+/* An agent that did not come up has said why: code, space, text. The guardian cleans up after it.
+ */
+static void fail_as_told(const char *dir, char *line)
+{
+	int code = atoi(line + 1), lock = lock_dir(dir);
+	__u64 end_ns = boottime_ns() + CLEAN_UP_NS;
+	char *text = strchr(line, ' ');
+
+	while (flock(lock, LOCK_EX | LOCK_NB) && boottime_ns() < end_ns)
+		usleep(10000);
+	line[strcspn(line, "\n")] = 0;
+	fail(code ? (enum exit_code)code : EXIT_BUG, "%s", text ? text + 1 : line);
+}
+
 int start_main(const struct start_options *options)
 {
 	struct shared *shared;
@@ -269,11 +323,9 @@ int start_main(const struct start_options *options)
 
 		read_policy(shared, options->policy);
 		/* Nobody holds the lock, so what is pinned is what dead ones left. */
-		if (pins_present())
-			leftovers_take(shared);
-		if (pins_present() && give_back(options->dir, true))
-			fail(EXIT_TRANSIENT,
-			     "what a dead agent left in " LMK_PIN_DIR " could not be removed");
+		clear_leftovers(shared);
+		if (options->replace_lmkd)
+			check_replaceable(shared);
 		code = load_handlers(shared, &load);
 		if (code)
 			return code;
@@ -299,6 +351,9 @@ int start_main(const struct start_options *options)
 	} while (length < 0 && errno == EINTR);
 	if (length <= 0)
 		fail_with_log(options->dir);
+	line[length] = 0;
+	if (line[0] == START_FAILED)
+		fail_as_told(options->dir, line);
 	fwrite(line, 1, (size_t)length, stdout);
 	return EXIT_OK;
 }

@@ -14,10 +14,13 @@ struct start_options {
 	const char *policy;
 	const char *build_id;
 	const char *device_name;
-	const char *holder; /* who attaches, for others to be told */
-	__u64 lease_ms;	    /* 0: none */
+	const char *holder;	 /* who attaches, for others to be told */
+	const char *lmkd_socket; /* NULL: not served */
+	bool lmkd_short_killed;
+	__u64 lease_ms; /* 0: none */
 	__u32 spool_limit_kb;
 	bool with_handlers;
+	bool replace_lmkd;
 };
 
 /* Prints one line of JSON and returns an exit code, or fail()s. */

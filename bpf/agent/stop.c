@@ -15,6 +15,7 @@
 #include "give_back.h"
 #include "leftovers.h"
 #include "lmk/v1/control.pb.h"
+#include "lmkd_replaced.h"
 #include "process.h"
 #include "session_file.h"
 #include "shared.h"
@@ -23,7 +24,9 @@
 #include "start.h"
 
 /* An agent that answers is gone within its farewell (0.5 s); the guardian then unpins. */
-#define ASKED_NS  (8 * NSEC_PER_SEC)
+#define ASKED_NS (8 * NSEC_PER_SEC)
+/* More where it waits for lmkd's answer first, and the guardian may try that once again. */
+#define LMKD_NS	  (12 * NSEC_PER_SEC)
 #define KILLED_NS (5 * NSEC_PER_SEC)
 
 /* Asks the agent to go. 0, or -errno when it cannot be asked. */
@@ -119,12 +122,16 @@ static void remove_pins(const char *dir)
 		fail(EXIT_USAGE, "a session of another directory is running");
 	shared.spool_limit_kb = SPOOL_LIMIT_KB;
 	snprintf(shared.dir, sizeof(shared.dir), "%s", dir);
+	/* lmkd first: from the next step on the handlers kill nobody. */
+	give_back_lmkd(&shared);
 	leftovers_take(&shared);
 	leftovers_spool(&shared, lmk_v1_Lifecycle_Kind_DETACHED,
 			"agent and guardian were dead; their handlers were removed");
-	error = give_back(dir, true);
+	error = give_back(&shared, true);
 	if (error)
-		fail(EXIT_TRANSIENT, "not all of " LMK_PIN_DIR " could be removed: %s",
+		fail(EXIT_TRANSIENT,
+		     pins_present() ? "not all of " LMK_PIN_DIR " could be removed: %s"
+				    : "the handlers are gone, but lmkd is not back: %s",
 		     strerror(-error));
 }
 
@@ -145,7 +152,8 @@ int stop_main(const char *dir)
 	if (flock(lock, LOCK_EX | LOCK_NB)) {
 		bool answered = false;
 
-		if (!wait_for_end(dir, lock, &answered, ASKED_NS)) {
+		if (!wait_for_end(dir, lock, &answered,
+				  ASKED_NS + (lmkd_replaced(dir) ? LMKD_NS : 0))) {
 			if (session_read(dir, &session))
 				fail(EXIT_TRANSIENT, "the session in %s neither answers nor ends",
 				     dir);
@@ -159,7 +167,7 @@ int stop_main(const char *dir)
 		}
 	}
 	/* Whoever held it is gone: what is pinned now is nobody's. */
-	if (pins_present()) {
+	if (pins_present() || lmkd_replaced(dir)) {
 		remove_pins(dir);
 		if (!strcmp(what, "nothing"))
 			what = "leftovers";

@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ def compile_program(name: str, directory: Path) -> Path:
 
 
 class Running:
-    """A program with pipes to its stdin and stdout."""
+    """A program with pipes to its stdin and stdout; `fds` are inherited under their numbers."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, fds: Collection[int] = ()) -> None:
         self.process = subprocess.Popen(
             [str(argument) for argument in arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            pass_fds=fds,
         )
 
     def tell(self, *lines: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["ABIS", "ASSISTED", "HANDLERS", "PROGRAMS", "Abi", "Recipe"]
+__all__ = ["ABIS", "ASSISTED", "HANDLERS", "PROGRAMS", "SERVICES", "Abi", "Recipe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +135,14 @@ PROGRAMS = (
         flags=(*_C, "-D_GNU_SOURCE"),
         link=_STATIC,
     ),
+)
+
+#: Android's init as far as services go, for virtual devices: no device of anybody's gets it.
+SERVICES = Recipe(
+    output="lmk-services",
+    sources=("bpf/services/*.c",),
+    headers=("bpf/services/*.h",),
+    include=("bpf/services",),
+    flags=(*_C, "-D_GNU_SOURCE"),
+    link=_STATIC,
 )

@@ -45,6 +45,18 @@ __all__ = ["attach", "detach"]
     "(lmk report compare lays both side by side).",
 )
 @click.option("--take-over", is_flag=True, help="Also from somebody else who holds the device.")
+@click.option(
+    "--replace-lmkd",
+    is_flag=True,
+    help="Stop Android's lmkd and kill in its place.  The device starts it again by itself, "
+    "however the session ends; `lmk doctor` says whether it can be stopped.",
+)
+@click.option(
+    "--prockill-bytes",
+    type=click.Choice(["12", "16"]),
+    help="Which LMK_PROCKILL ActivityManager takes, where the device's build does not say: "
+    "12 up to the first Android 15, 16 after it.",
+)
 def attach(
     serial: str | None,
     transport: str | None,
@@ -54,6 +66,8 @@ def attach(
     persist: bool,
     shadow: bool,
     take_over: bool,
+    replace_lmkd: bool,
+    prockill_bytes: str | None,
 ) -> None:
     """Push handlers and agent, start them, and leave them running.
 
@@ -62,6 +76,10 @@ def attach(
     """
     if persist and lease is not None:
         raise click.UsageError("--lease and --persist contradict each other")
+    if shadow and replace_lmkd:
+        raise click.UsageError("--shadow and --replace-lmkd contradict each other: who would kill?")
+    if prockill_bytes and not replace_lmkd:
+        raise click.UsageError("--prockill-bytes is for --replace-lmkd")
     lease = lease or LEASE
     wanted = load(policy)
     with connect(serial, transport=transport) as device:
@@ -72,10 +90,14 @@ def attach(
             lease=None if persist else lease,
             dry_run=True if shadow else None,
             take_over=take_over,
+            replace_lmkd=replace_lmkd,
+            prockill_bytes=int(prockill_bytes) if prockill_bytes else None,
         ).keep()
         hello = session.hello
         until = "until `lmk detach`" if persist else f"lease {lease}"
         mode = ", shadow: nobody is killed" if hello.dry_run else ""
+        if replace_lmkd:
+            mode = ", in lmkd's place"
         say(f"{device.serial} is attached: policy {hello.policy_name!r}{mode}, {until}")
 
 

@@ -67,6 +67,12 @@ def virtual() -> None:
     metavar="PACKAGE",
     help="Mount a Debian root with PACKAGE at /debian. May be given several times.",
 )
+@click.option(
+    "--lmkd",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Run FILE, a static program, as the service lmkd of an Android-like init.",
+)
 def up(
     name: str,
     ram_mb: int,
@@ -76,6 +82,7 @@ def up(
     adbd_user: str,
     kernel_arguments: tuple[str, ...],
     debian: tuple[str, ...],
+    lmkd: Path | None,
 ) -> None:
     """Boot NAME; it runs until `lmk virtual down`."""
     guest = guests.up(
@@ -88,6 +95,12 @@ def up(
         kernel_arguments=kernel_arguments,
         debian=debian,
     )
+    if lmkd is not None:
+        from lmk.device.resolve import connect
+        from lmk.virtual.services import start_lmkd
+
+        with connect(guest.name) as device:
+            start_lmkd(device, lmkd.read_bytes())
     click.echo(f"{guest.name} is up (adb connect 127.0.0.1:{guest.port})")
 
 

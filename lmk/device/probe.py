@@ -45,7 +45,8 @@ class Answer:
 class Probe:
     """Everything that is known of one device.
 
-    :ivar values: the loader's JSON with ``serial``, ``transport`` and ``root`` added.
+    :ivar values: the loader's JSON with ``serial``, ``transport`` and ``root`` added, and
+        ``replace_lmkd`` (:mod:`lmk.device.lmkd`).
     """
 
     values: dict[str, Any]
@@ -113,8 +114,28 @@ class Probe:
         lmkd = values["lmkd"]
         detail = f"running, pid {lmkd['pid']}" if lmkd["running"] else "not running"
         yield Answer("device", "lmkd", None, False, detail, lmkd["probe"])
+        if "replace_lmkd" in values:
+            yield self._replaceable(values["replace_lmkd"])
+            yield self._killed_form(values["replace_lmkd"])
         carriers = ", ".join(name for name, usable in values["carriers"].items() if usable)
         yield Answer("device", "carriers", None, False, carriers, "kfuncs, CFI")
+
+    def _replaceable(self, lmkd: dict[str, Any]) -> Answer:
+        notes = "".join(f"; {note}" for note in lmkd["notes"])
+        if lmkd["possible"]:
+            detail = f"--replace-lmkd; init says: {lmkd['state']}{notes}"
+            return Answer("device", "lmkd can be replaced", True, False, detail, "getprop, setprop")
+        probes = "; ".join(f"{what}: {probe}" for what, probe, _ in lmkd["missing"])
+        enables = "; ".join(enables for _, _, enables in lmkd["missing"])
+        detail = f"--replace-lmkd{notes}"
+        return Answer("device", "lmkd can be replaced", False, False, detail, probes, enables)
+
+    def _killed_form(self, lmkd: dict[str, Any]) -> Answer:
+        length = lmkd["prockill_bytes"]
+        detail = f"{length} bytes" if length else "not known: say --prockill-bytes 12 or 16"
+        return Answer(
+            "device", "LMK_PROCKILL", None, False, f"--replace-lmkd: {detail}", lmkd["prockill_why"]
+        )
 
     def _security(self, security: dict[str, Any]) -> Iterator[Answer]:
         yield Answer(

@@ -393,6 +393,12 @@ class Lifecycle(_message.Message):
         SELF_TEST: Lifecycle._Kind.ValueType  # 10
         LEFTOVERS: Lifecycle._Kind.ValueType  # 11
         """Handlers were found that nobody served: their kills are reported with it."""
+        LMKD_REPLACED: Lifecycle._Kind.ValueType  # 12
+        """lmkd was stopped, and from now on this session kills in its place."""
+        LMKD_RESTORED: Lifecycle._Kind.ValueType  # 13
+        """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing."""
+        LMKD_RETURNED: Lifecycle._Kind.ValueType  # 14
+        """Somebody else started lmkd while it was replaced: the device is being given back to it."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Lifecycle.Kind.ValueType  # 0
@@ -413,12 +419,20 @@ class Lifecycle(_message.Message):
     SELF_TEST: Lifecycle.Kind.ValueType  # 10
     LEFTOVERS: Lifecycle.Kind.ValueType  # 11
     """Handlers were found that nobody served: their kills are reported with it."""
+    LMKD_REPLACED: Lifecycle.Kind.ValueType  # 12
+    """lmkd was stopped, and from now on this session kills in its place."""
+    LMKD_RESTORED: Lifecycle.Kind.ValueType  # 13
+    """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing."""
+    LMKD_RETURNED: Lifecycle.Kind.ValueType  # 14
+    """Somebody else started lmkd while it was replaced: the device is being given back to it."""
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     RING_LOST_FIELD_NUMBER: _builtins.int
+    KILLER_GAP_MS_FIELD_NUMBER: _builtins.int
+    SOCKET_GAP_MS_FIELD_NUMBER: _builtins.int
     kind: Global___Lifecycle.Kind.ValueType
     text: _builtins.str
     """One line for a person."""
@@ -429,6 +443,11 @@ class Lifecycle(_message.Message):
     """Last words (DETACHED, LEASE_ENDED, AGENT_LOST) and LEFTOVERS: how many events of the handlers
     found no room in the kernel's ring buffer, all in all.
     """
+    killer_gap_ms: _builtins.int
+    """LMKD_REPLACED, LMKD_RESTORED: for how long nobody killed (0: both did for a moment), and for
+    how long nobody answered on lmkd's socket. Absent: nobody knows since when.
+    """
+    socket_gap_ms: _builtins.int
     def __init__(
         self,
         *,
@@ -437,21 +456,31 @@ class Lifecycle(_message.Message):
         uid: _builtins.int | None = ...,
         pid: _builtins.int | None = ...,
         ring_lost: _builtins.int | None = ...,
+        killer_gap_ms: _builtins.int | None = ...,
+        socket_gap_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "_ring_lost", b"_ring_lost", "_uid", b"_uid", "pid", b"pid", "ring_lost", b"ring_lost", "uid", b"uid"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_killer_gap_ms", b"_killer_gap_ms", "_pid", b"_pid", "_ring_lost", b"_ring_lost", "_socket_gap_ms", b"_socket_gap_ms", "_uid", b"_uid", "killer_gap_ms", b"killer_gap_ms", "pid", b"pid", "ring_lost", b"ring_lost", "socket_gap_ms", b"socket_gap_ms", "uid", b"uid"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "_ring_lost", b"_ring_lost", "_uid", b"_uid", "kind", b"kind", "pid", b"pid", "ring_lost", b"ring_lost", "text", b"text", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_killer_gap_ms", b"_killer_gap_ms", "_pid", b"_pid", "_ring_lost", b"_ring_lost", "_socket_gap_ms", b"_socket_gap_ms", "_uid", b"_uid", "killer_gap_ms", b"killer_gap_ms", "kind", b"kind", "pid", b"pid", "ring_lost", b"ring_lost", "socket_gap_ms", b"socket_gap_ms", "text", b"text", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__killer_gap_ms: _TypeAlias = _typing.Literal["killer_gap_ms"]  # noqa: Y015
+    _WhichOneofArgType__killer_gap_ms: _TypeAlias = _typing.Literal["_killer_gap_ms", b"_killer_gap_ms"]  # noqa: Y015
     _WhichOneofReturnType__pid: _TypeAlias = _typing.Literal["pid"]  # noqa: Y015
     _WhichOneofArgType__pid: _TypeAlias = _typing.Literal["_pid", b"_pid"]  # noqa: Y015
     _WhichOneofReturnType__ring_lost: _TypeAlias = _typing.Literal["ring_lost"]  # noqa: Y015
     _WhichOneofArgType__ring_lost: _TypeAlias = _typing.Literal["_ring_lost", b"_ring_lost"]  # noqa: Y015
+    _WhichOneofReturnType__socket_gap_ms: _TypeAlias = _typing.Literal["socket_gap_ms"]  # noqa: Y015
+    _WhichOneofArgType__socket_gap_ms: _TypeAlias = _typing.Literal["_socket_gap_ms", b"_socket_gap_ms"]  # noqa: Y015
     _WhichOneofReturnType__uid: _TypeAlias = _typing.Literal["uid"]  # noqa: Y015
     _WhichOneofArgType__uid: _TypeAlias = _typing.Literal["_uid", b"_uid"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__killer_gap_ms) -> _WhichOneofReturnType__killer_gap_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pid) -> _WhichOneofReturnType__pid | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ring_lost) -> _WhichOneofReturnType__ring_lost | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__socket_gap_ms) -> _WhichOneofReturnType__socket_gap_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__uid) -> _WhichOneofReturnType__uid | None: ...
 

@@ -31,7 +31,14 @@ PATIENCE = timedelta(minutes=3)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 #: Connections in a row that end in order and bring nothing of what Hello announced.
 _BARREN_LIMIT = 10
-_ENDS = (Lifecycle.DETACHED, Lifecycle.LEASE_ENDED, Lifecycle.AGENT_LOST)
+_ENDS = (
+    Lifecycle.DETACHED,
+    Lifecycle.LEASE_ENDED,
+    Lifecycle.AGENT_LOST,
+    # A session in lmkd's place says those last, and only at its end.
+    Lifecycle.LMKD_RETURNED,
+    Lifecycle.LMKD_RESTORED,
+)
 
 
 class SessionOverError(TransientError):

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lmkd's socket, /dev/socket/lmkd, for ActivityManager: who is connected, what they ask for
+ * (lmkd_packet.h) and what they are told of kills. It lives on an epoll loop of somebody else,
+ * knows nothing of handlers, and allocates nothing.
+ *
+ * What a client cannot do: block the loop, drop another client, or have a process changed that
+ * another one registered. A request that is not understood is counted and changes nothing.
+ */
+#ifndef LMK_AGENT_LMKD_SERVER_H
+#define LMK_AGENT_LMKD_SERVER_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include "lmkd_packet.h"
+#include "lmkd_registry.h"
+
+#define LMKD_CLIENTS 8 /* lmkd: 3, and a fourth drops them all */
+
+/* What some requests are about, which is not the socket's business. NULL: nothing to do. */
+struct lmkd_hooks {
+	void *context;
+	/* Properties have changed. 0, or -errno, which the client is told as failure. */
+	int (*update_props)(void *context);
+	/* From now on kills are wanted. No reply, as in lmkd. */
+	void (*start_monitoring)(void *context);
+	/* True: the device has booted. Asked until it has. */
+	bool (*boot_completed)(void *context);
+};
+
+struct lmkd_client {
+	int fd;	      /* -1: free */
+	__s32 pid;    /* who sent its last packet: the owner of what it registers */
+	__u32 events; /* bits: 1 << enum lmkd_subscription */
+};
+
+struct lmkd_counters {
+	__u64 packets;
+	__u64 refused[LMKD_REFUSALS]; /* records of LMKD_PROCS_PRIO each for itself */
+	__u64 clients_refused;
+	__u64 unsent; /* replies and reports for clients that do not read */
+};
+
+struct lmkd_server {
+	int epoll_fd;
+	int listener;
+	bool short_killed; /* LMKD_PROCKILL without rss_kb, as Android 15 and before want it */
+	bool booted;
+	struct lmkd_hooks hooks;
+	struct lmkd_client clients[LMKD_CLIENTS];
+	struct lmkd_target targets[LMKD_TARGETS_MAX];
+	__u32 targets_count;
+	__u64 targets_ns; /* when they were set; 0: never */
+	struct lmkd_counters counters;
+	struct lmkd_registry registry;
+};
+
+/*
+ * Serves `listener`, a listening SOCK_SEQPACKET socket, and owns it from now on. Its events carry
+ * SOURCE_LMKD_LISTENER and SOURCE_LMKD_CLIENT. What is in the registry stays: all zero at first.
+ * 0 or -errno.
+ */
+int lmkd_server_open(struct lmkd_server *server, int epoll_fd, int listener,
+		     const struct lmkd_hooks *hooks);
+
+/* All that wait at the listener. */
+void lmkd_server_accept(struct lmkd_server *server);
+/* Something came from the client in slot `index`: a bounded number of its packets is carried out.
+ */
+void lmkd_server_event(struct lmkd_server *server, __u32 index);
+
+/* Tells all who subscribed of a kill, with the uid that the process was registered under. */
+void lmkd_server_killed(struct lmkd_server *server, const struct lmkd_killed *killed);
+
+void lmkd_server_close(struct lmkd_server *server);
+
+#endif

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "take_over.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "event_source.h"
+#include "exit_code.h"
+#include "lmkd_replaced.h"
+#include "lmkd_serve.h"
+#include "lmkd_service.h"
+#include "protect.h"
+
+#define SOCKET_DIR  "/dev/socket"
+#define SOCKET_FILE "lmkd"
+
+static int place_fd = -1;
+
+/* So that an lmkd that comes back is noticed when it does, not when memory is short next. */
+static void watch_place(struct agent *agent)
+{
+	struct epoll_event event = {.events = EPOLLIN,
+				    .data.u64 = event_source(SOURCE_LMKD_PLACE, 0)};
+
+	place_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (place_fd < 0 || inotify_add_watch(place_fd, SOCKET_DIR, IN_CREATE | IN_MOVED_TO) < 0 ||
+	    epoll_ctl(agent->epoll_fd, EPOLL_CTL_ADD, place_fd, &event))
+		log_line("lmkd: " SOCKET_DIR " is not watched: %s", strerror(errno));
+}
+
+static __u32 gap_ms(__u64 from_ns, __u64 to_ns)
+{
+	return to_ns > from_ns ? (__u32)((to_ns - from_ns) / NSEC_PER_MSEC) : 0;
+}
+
+int take_over(struct agent *agent, char *why, size_t size)
+{
+	struct lmkd_gaps gaps = {.known = true};
+	__u64 ended_ns = 0, serving_ns;
+	int error;
+
+	error = lmkd_service_probe(why, size);
+	if (error)
+		return error;
+	if (lmkd_service_runs()) {
+		/* First the note: whoever outlives the next step knows what it did. */
+		error = lmkd_replaced_note(agent->shared->dir);
+		if (error) {
+			snprintf(why, size, "that lmkd was stopped cannot be noted in %s: %s",
+				 agent->shared->dir, strerror(-error));
+			return error;
+		}
+		error = lmkd_service_stop(&ended_ns, why, size);
+		if (error)
+			return error;
+	}
+	error = lmkd_serve(agent);
+	if (error) {
+		snprintf(why, size, "%s: %s", agent->shared->lmkd_socket, strerror(-error));
+		return error;
+	}
+	serving_ns = boottime_ns();
+	agent->replacing = true;
+	watch_place(agent);
+	if (ended_ns) {
+		gaps.killer_ms = gap_ms(ended_ns, agent->deciding_ns);
+		gaps.socket_ms = gap_ms(ended_ns, serving_ns);
+		agent_say_gaps(agent, lmk_v1_Lifecycle_Kind_LMKD_REPLACED, &gaps,
+			       "lmkd was stopped: %u ms without a killer, its socket empty for "
+			       "%u ms",
+			       gaps.killer_ms, gaps.socket_ms);
+	} else {
+		agent_say(agent, lmk_v1_Lifecycle_Kind_LMKD_REPLACED, NULL,
+			  "lmkd did not run, and is not started at the end");
+	}
+	/* lmkd is protected no more; and one that was started since is noticed. */
+	agent_refresh_protected(agent);
+	return 0;
+}
+
+void take_over_resume(struct agent *agent)
+{
+	agent->replacing = true;
+	agent_refresh_protected(agent);
+	watch_place(agent);
+}
+
+/* Not where somebody started lmkd since: the file that is there may be its new one. */
+static void serve_again(struct agent *agent)
+{
+	int error = lmkd_service_runs() ? -EBUSY : lmkd_serve(agent);
+
+	if (error)
+		log_line("lmkd: %s is not served: %s", agent->shared->lmkd_socket,
+			 strerror(-error));
+}
+
+void take_over_check(struct agent *agent)
+{
+	int error;
+
+	if (!agent->replacing || agent->give_back)
+		return;
+	if (!protect_lmkd_runs()) {
+		if (!agent->lmkd)
+			serve_again(agent);
+		return;
+	}
+	agent_say(agent, lmk_v1_Lifecycle_Kind_LMKD_RETURNED, NULL,
+		  "somebody started lmkd: the device is given back to it");
+	/* Also where it did not run before: it is waited for until it answers. */
+	error = lmkd_replaced_note(agent->shared->dir);
+	if (error)
+		log_line("lmkd: not noted: %s", strerror(-error));
+	agent->give_back = GIVE_BACK_LMKD_RETURNED;
+}
+
+void take_over_hear_place(struct agent *agent)
+{
+	char events[1024] __attribute__((aligned(8)));
+	bool ours = false;
+	ssize_t got;
+
+	while ((got = read(place_fd, events, sizeof(events))) > 0) {
+		for (char *at = events; at < events + got;) {
+			struct inotify_event *event = (void *)at;
+
+			ours = ours || (event->len && !strcmp(event->name, SOCKET_FILE));
+			at += sizeof(*event) + event->len;
+		}
+	}
+	if (ours)
+		agent_expect_daemon(agent);
+}
+
+void take_over_end(struct agent *agent)
+{
+	struct lmkd_gaps gaps = {.known = true};
+	__u64 left_ns, answered_ns;
+	int error;
+
+	if (!agent->replacing)
+		return;
+	agent->replacing = false;
+	lmkd_leave(agent);
+	left_ns = boottime_ns();
+	error = lmkd_restore(agent->shared->dir, &answered_ns);
+	if (error || !answered_ns)
+		return;
+	/* The deciding thread runs on until after this: never a moment without a killer. */
+	gaps.socket_ms = gap_ms(left_ns, answered_ns);
+	agent_say_gaps(agent, lmk_v1_Lifecycle_Kind_LMKD_RESTORED, &gaps,
+		       "lmkd answers: 0 ms without a killer, its socket empty for %u ms",
+		       gaps.socket_ms);
+}

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients of lmkd's socket: how many, who may be one, and what a bad one costs the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from lmkd_client import APP, Elsewhere, Server, adj_of, barrier, serves, until
+from lmkd_parts import Command, Killed, Refusal, connect, packet, refusal_of, stat
+from running import Running
+
+pytest_plugins = ("lmkd_plugin",)
+
+
+# -- bad clients ---------------------------------------------------------------------------
+
+
+def test_a_ninth_client_drops_nobody(server: Server) -> None:
+    with ExitStack() as stack:
+        eight = [stack.enter_context(server.connect()) for _ in range(8)]
+        for link in eight:
+            barrier(link)
+        assert not serves(server)
+        for link in eight:
+            barrier(link)
+    assert server.counters()["clients_refused"] == 1
+    until(lambda: serves(server))
+
+
+def test_a_client_that_never_reads_holds_up_nobody(server: Server, link: socket.socket) -> None:
+    kills = 3000
+    with server.connect() as deaf:
+        deaf.send(packet(Command.SUBSCRIBE, 0))
+        barrier(deaf)
+        deaf.send(packet(Command.SUBSCRIBE, 1))
+        for pid in range(1, kills + 1):
+            server.kill(pid)
+        link.send(packet(Command.GETKILLCNT, 900, 900))
+        assert link.recv(256)[:4] == packet(4)
+        until(lambda: server.counters()["unsent"] > 0)
+        # It may come to its senses: what fits waits for it, and the connection stands.
+        first = deaf.recv(256)
+        assert first in (packet(6, 1, APP, 4096), stat_of(1))
+        # Replies that nobody reads are no other case.
+        with server.connect() as asking:
+            asking.setblocking(False)
+            with suppress(BlockingIOError):
+                for _ in range(100_000):
+                    asking.send(packet(Command.GETKILLCNT, 1001, 0))
+            barrier(link)
+    link.send(packet(Command.GETKILLCNT, 900, 900))
+    assert link.recv(256) == packet(4, kills)
+
+
+def stat_of(pid: int) -> bytes:
+    report = Killed(
+        pid=pid, uid=APP, page_faults=0, major_page_faults=0, rss_bytes=0, cache_bytes=0,
+        swap_bytes=0, start_time_ns=0, adj=900,
+    )  # fmt: skip
+    return stat(report, b"hog")
+
+
+def test_a_client_with_much_to_say_lets_others_speak(
+    server: Server, link: socket.socket, spawn: Callable[[], int]
+) -> None:
+    """What it says last comes after what another said while it was speaking."""
+    pid = spawn()
+    with server.connect() as brief:
+        barrier(brief)
+        barrier(link)
+        os.kill(server.running.process.pid, signal.SIGSTOP)
+        # With a time limit a socket is first asked for room, and says no at a quarter of it.
+        link.settimeout(None)
+        for _ in range(150):
+            link.send(packet(Command.PROCPRIO, pid, APP, 900))
+        brief.send(packet(Command.PROCPRIO, pid, APP, 500))
+        os.kill(server.running.process.pid, signal.SIGCONT)
+        barrier(link)
+        barrier(brief)
+    assert adj_of(pid) == 900
+
+
+def test_clients_that_come_and_go_leave_nothing(server: Server, link: socket.socket) -> None:
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{server.running.process.pid}/fd").iterdir()))
+
+    barrier(link)
+    before = descriptors()
+    for turn in range(300):
+        # One that comes before the server has heard that others left is a ninth client.
+        with server.connect() as brief, suppress(BrokenPipeError, ConnectionResetError):
+            if turn % 3:
+                brief.send(packet(Command.SUBSCRIBE, 0))
+            if turn % 3 == 2:
+                brief.send(b"")
+    barrier(link)
+    until(lambda: descriptors() == before)
+    assert serves(server)
+
+
+def test_the_last_words_of_a_client_count(server: Server, spawn: Callable[[], int]) -> None:
+    """It leaves with a report unread, so the kernel tells of a reset before it gives them."""
+    pids = [spawn() for _ in range(3)]
+    with server.connect() as leaving:
+        leaving.send(packet(Command.SUBSCRIBE, 0))
+        barrier(leaving)
+        server.kill(77)
+        server.counters()
+        os.kill(server.running.process.pid, signal.SIGSTOP)
+        for pid in pids:
+            leaving.send(packet(Command.PROCPRIO, pid, APP, 900))
+    os.kill(server.running.process.pid, signal.SIGCONT)
+    until(lambda: [adj_of(pid) for pid in pids] == [900] * 3)
+    until(lambda: server.record(pids[0])["owner"] == 0)
+
+
+def test_descriptors_that_are_sent_along_are_not_kept(server: Server, link: socket.socket) -> None:
+    folder = Path(f"/proc/{server.running.process.pid}/fd")
+    barrier(link)
+    before = len(list(folder.iterdir()))
+    for _ in range(50):
+        socket.send_fds(link, [packet(Command.START_MONITORING)], [0, 1, 2])
+    barrier(link)
+    assert len(list(folder.iterdir())) == before
+    assert server.counters()["packets"] == 52
+
+
+def test_malformed_packets_change_nothing(server: Server, link: socket.socket) -> None:
+    refused: dict[Refusal, int] = {}
+    taken = {(Command.GETKILLCNT, 12), (Command.UPDATE_PROPS, 4), (Command.BOOT_COMPLETED, 4)}
+    replies = 0
+    barrier(link)
+    for command in (*range(14), 40, -1):
+        whole = packet(command, *[0] * 64)
+        for length in range(257):
+            link.send(whole[:length])
+            why = refusal_of(command, length)
+            if not why and command in (Command.PROCPRIO, Command.PROCREMOVE, Command.PROCS_PRIO):
+                why = Refusal.PID
+            if not why and command == Command.TARGET and length > 12:
+                why = Refusal.SOON
+            if why:
+                refused[why] = refused.get(why, 0) + 1
+            elif (command, length) in taken:
+                assert link.recv(256)[:4] == packet(command)
+                replies += 1
+            if length % 32 == 0:
+                barrier(link)
+    barrier(link)
+    assert replies == 3
+    assert server.refused() == refused
+    assert server.counters()["records"] == 0
+    assert serves(server)
+
+
+# -- who may speak -------------------------------------------------------------------------
+
+
+def test_root_and_system_may_speak(open_server: Server) -> None:
+    for uid in (0, 1000):
+        client = Elsewhere(open_server.path, uid=uid)
+        client.send(Command.GETKILLCNT, 1001, 0)
+        assert client.receive() == packet(4, 0).hex()
+        client.close()
+
+
+@pytest.mark.parametrize("uid", [2000, 10123, 54321])
+def test_another_uid_is_turned_away(open_server: Server, uid: int) -> None:
+    client = Elsewhere(open_server.path, uid=uid)
+    client.send(Command.SUBSCRIBE, 0)
+    assert client.receive() in ("", "ConnectionResetError")
+    client.close()
+    assert open_server.counters()["clients_refused"] == 1
+    assert serves(open_server)
+
+
+def test_another_uid_cannot_use_a_connection_of_root(
+    open_server: Server, spawn: Callable[[], int]
+) -> None:
+    pid = spawn()
+    before = adj_of(pid)
+    client = Elsewhere(open_server.path, uid=54321, when="late")
+    assert client.send(Command.PROCPRIO, pid, APP, 900) == "sent"
+    until(lambda: open_server.refused() == {Refusal.SENDER: 1})
+    client.close()
+    assert adj_of(pid) == before
+
+
+def test_the_socket_is_of_system_and_closed_to_others(server: Server) -> None:
+    status = Path(server.path).stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1000, 1000, 0o660)
+
+
+def test_a_socket_that_nobody_listens_at_is_replaced(program: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lmkd"
+    for _ in range(2):
+        running = Running(program, path)
+        running.until("start")
+        connect(path).close()
+        second = Running(program, path)
+        heard = second.hear()
+        assert heard is not None
+        assert heard["event"] == "error"
+        assert "in use" in heard["message"]
+        second.close()
+        running.close()
