@@ -94,6 +94,9 @@ static enum lmkd_refusal set_targets(struct lmkd_server *server, const struct lm
 	server->targets_ns = now_ns;
 	server->targets_count = packet->count;
 	memcpy(server->targets, packet->targets, sizeof(server->targets));
+	if (server->hooks.targets)
+		server->hooks.targets(server->hooks.context, server->targets,
+				      server->targets_count);
 	return LMKD_TAKEN;
 }
 

@@ -21,6 +21,8 @@
 /* What some requests are about, which is not the socket's business. NULL: nothing to do. */
 struct lmkd_hooks {
 	void *context;
+	/* The targets are these now. */
+	void (*targets)(void *context, const struct lmkd_target *targets, __u32 count);
 	/* Properties have changed. 0, or -errno, which the client is told as failure. */
 	int (*update_props)(void *context);
 	/* From now on kills are wanted. No reply, as in lmkd. */
