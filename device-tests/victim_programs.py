@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests build beside the bundle: programs of ``device/victims`` and ``device/stand_in``."""
+"""What tests build beside the bundle: the programs of ``device/victims``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmk.build.compiler import Job
 from lmk.build.recipe import ABIS, HANDLERS
 from lmk.build.sources import source_root
 
-__all__ = ["stand_in_program", "traps_object", "victims_program"]
+__all__ = ["traps_object", "victims_program"]
 
 
 @cache
@@ -30,18 +30,6 @@ def victims_program(abi: str) -> bytes:
         command += [f"-I{source_root() / 'bpf' / 'include'}", f"-I{source_root() / 'bpf'}"]
         command += ["-D_GNU_SOURCE", *map(str, sources)]
         command += ["-o", str(output)]
-        subprocess.run(command, check=True, timeout=120)
-        return output.read_bytes()
-
-
-@cache
-def stand_in_program(name: str, abi: str) -> bytes:
-    """``device/stand_in/NAME.c`` for `abi`."""
-    source = Path(__file__).parent / "device" / "stand_in" / f"{name}.c"
-    with tempfile.TemporaryDirectory() as scratch:
-        output = Path(scratch) / name
-        command = [f"{ABIS[abi].triplet}-gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
-        command += ["-static", "-D_GNU_SOURCE", str(source), "-o", str(output)]
         subprocess.run(command, check=True, timeout=120)
         return output.read_bytes()
 

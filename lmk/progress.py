@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import StringIO
 from typing import Protocol, TextIO
 
 from rich.console import Console, RenderableType
@@ -124,6 +125,16 @@ def steps(title: str) -> Iterator[Task]:
             yield from _run(view)
     else:
         yield from _run(_PlainView(stream, title))
+
+
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Steps of the block are not shown: work that is done many times over, a step by itself."""
+    token = _current.set(_PlainView(StringIO(), ""))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def _run(view: _View) -> Iterator[Task]:

@@ -3,6 +3,7 @@
 #ifndef LMK_BENCH_BENCH_H
 #define LMK_BENCH_BENCH_H
 
+int run_adjust(int argc, char **argv);
 int run_guard(int argc, char **argv);
 int run_level(int argc, char **argv);
 int run_probe(int argc, char **argv);

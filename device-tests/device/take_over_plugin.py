@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 from conftest import booted, connected
 from take_over_parts import LOG, MUTE, STUBBORN, killers, property_of, until
-from victim_programs import stand_in_program
 
 import lmk
+from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.virtual.services import start_lmkd
@@ -25,7 +25,7 @@ def lmkd_guest(pytestconfig: pytest.Config) -> Iterator[str]:
     """A guest of the file's own, with an lmkd."""
     with booted("take-over", kernel=pytestconfig.getoption("--kernel")) as guest:
         with connected(guest.name) as device:
-            program = stand_in_program("lmkd", device.run("uname -m").text.strip())
+            program = stand_in("lmkd", device.run("uname -m").text.strip())
             options = ("--log", LOG, "--stubborn-while", STUBBORN, "--mute-while", MUTE)
             start_lmkd(device, program, options, gentle=True)
         yield guest.name

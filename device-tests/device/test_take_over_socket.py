@@ -16,9 +16,9 @@ from datetime import timedelta
 import pytest
 from conftest import connected
 from take_over_parts import kill_9, killers, replace, server, until
-from victim_programs import stand_in_program
 
 import lmk
+from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.policy import Policy, load
@@ -91,7 +91,7 @@ class ActivityManager:
 @pytest.fixture(scope="module")
 def running_stand_in(lmkd_guest: str) -> None:
     with connected(lmkd_guest) as device:
-        program = stand_in_program("activity_manager", device.run("uname -m").text.strip())
+        program = stand_in("activity_manager", device.run("uname -m").text.strip())
         device.push(program, _PROGRAM, mode=0o755)
         started = find_root(device).run(f"{_PROGRAM} --log {_LOG} --send {_SEND}")
         assert started.exit_code == 0

@@ -12,9 +12,9 @@ import android_log
 import pytest
 from conftest import connected
 from take_over_parts import kill_9, property_of, replace, server, until
-from victim_programs import stand_in_program
 
 import lmk
+from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.policy import load
@@ -33,7 +33,7 @@ _UID = 19002
 def log_daemon(lmkd_guest: str) -> None:
     with connected(lmkd_guest) as device:
         machine = device.run("uname -m").text.strip()
-        device.push(stand_in_program("logd", machine), "/run/logd", mode=0o755)
+        device.push(stand_in("logd", machine), "/run/logd", mode=0o755)
         assert find_root(device).run(f"/run/logd --log {_LOG}").exit_code == 0
 
 
@@ -88,7 +88,7 @@ def test_a_kill_is_in_the_log_and_in_the_trace(
 def test_the_properties_of_lmkd_are_set_and_set_again(device: Device, root: Root) -> None:
     names = ("sys.lmk.reportkills", "sys.lmk.minfree_levels")
     machine = device.run("uname -m").text.strip()
-    device.push(stand_in_program("activity_manager", machine), "/run/am", mode=0o755)
+    device.push(stand_in("activity_manager", machine), "/run/am", mode=0o755)
     root.run("rm -f " + " ".join(f"/run/properties/{name}" for name in names))
     session = replace(device)
     assert until(lambda: property_of(root, names[0])) == "1"

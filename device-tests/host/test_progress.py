@@ -14,6 +14,18 @@ import pytest
 from lmk import progress
 
 
+def test_what_is_unsaid_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.steps("outer") as outer:
+        outer.step("shown")
+        with progress.unsaid(), progress.steps("inner") as inner:
+            inner.step("hidden")
+            inner.say("hidden, too")
+            inner.done()
+        outer.done()
+    assert "hidden" not in (said := capsys.readouterr().err)
+    assert "shown: done" in said
+
+
 def test_log_says_each_step_its_size_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.steps("Booting") as task:
         task.step("download", 2_000_000)

@@ -15,7 +15,10 @@ from lmk.bench.growth import RAM_MB, bench_growth
 from lmk.bench.kill import CYCLES, MIN_KILLS, bench_kill
 from lmk.bench.killers.command import killers
 from lmk.bench.killers.pool import pool
+from lmk.bench.socket import bench_socket
+from lmk.bench.stand_in import stand_in
 from lmk.bench.stream import bench_stream
+from lmk.bench.take_over import ROUNDS, bench_take_over
 from lmk.bench.target import target
 from lmk.build import Bundle, build
 from lmk.cli import run
@@ -23,6 +26,7 @@ from lmk.cli.options import bundle_option, verbose_option
 from lmk.console import open_console
 from lmk.errors import CheckFailed, UsageError
 from lmk.policy import load
+from lmk.virtual.services import start_lmkd
 
 __all__ = ["bench"]
 
@@ -31,10 +35,14 @@ _NAMES = {
     "agent": "Memory, CPU, files and wake-ups of agent and handlers at rest.",
     "attach": "From the call to the agent's Hello.",
     "stream": "Records and bytes per second from the spool, by each transport there is.",
+    "socket": "lmkd's socket: 1,000 processes registered, 10,000 changes a second for a minute.",
+    "take-over": "lmkd replaced and given back, and agent, guardian, both and host killed.",
     "growth": "What a decision costs with 100, 300, 1,000 and 3,000 processes.",
 }
 #: Their figures are of work that handlers do: whatever else this machine does is none of it.
 _OWN_TIME = ("kill", "growth")
+#: Those where lmkd is replaced: the virtual device gets a stand-in for one.
+_WITH_LMKD = ("socket", "take-over")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,6 +90,13 @@ def bench() -> None:
     show_default=True,
     help="kill: how often the foreground app outgrows memory.",
 )
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=ROUNDS,
+    show_default=True,
+    help="take-over: how often, and how often each of the four is killed.",
+)
 @bundle_option
 @verbose_option
 def measure(
@@ -93,6 +108,7 @@ def measure(
     kernel: str | None,
     own_time: bool | None,
     cycles: int,
+    rounds: int,
     bundle: Bundle | None,
 ) -> None:
     name = str(context.info_name)
@@ -112,12 +128,21 @@ def measure(
         own_time=name in _OWN_TIME if own_time is None else own_time,
     ) as device:
         # Once: sources that change meanwhile are not what is measured.
-        bundle = bundle or build([device.run("uname -m").text.strip()])
+        abi = device.run("uname -m").text.strip()
+        bundle = bundle or build([abi])
+        if name in _WITH_LMKD and serial is None:
+            start_lmkd(device, stand_in("lmkd", abi), ("--log", "/run/lmkd.log"), gentle=True)
         if name == "kill":
             entry, faults = bench_kill(device, wanted, bundle=bundle, cycles=cycles)
             measured = [entry]
         elif name == "agent":
             measured = [bench_agent(device, wanted, bundle=bundle)]
+        elif name == "socket":
+            entry, faults = bench_socket(device, wanted, bundle=bundle)
+            measured = [entry]
+        elif name == "take-over":
+            entry, faults = bench_take_over(device, bundle=bundle, rounds=rounds)
+            measured = [entry]
         elif name == "growth":
             measured = bench_growth(device, wanted, bundle=bundle)
         elif name == "attach":

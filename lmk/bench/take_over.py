@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tools/bench take-over``: lmkd replaced and given back, over and over, whoever dies.
+
+Gaps are the agent's own record of them (``killer_gap_ms``, ``socket_gap_ms``). After each round
+the device is asked who would kill now: exactly one may be there.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import lmk
+from lmk import progress
+from lmk.bench.figures import Entry, Figure, Limit, distribution, value
+from lmk.bench.target import entry
+from lmk.build import Bundle
+from lmk.device.interface import Device
+from lmk.device.root import Root, find_root
+from lmk.errors import LmkError
+from lmk.install import gather
+from lmk.policy import Policy, parse
+from lmk.proto.record_pb2 import Lifecycle, Record
+from lmk.report import Position
+from lmk.session import Session
+from lmk.workload.vitals import read_vitals
+
+__all__ = ["ROUNDS", "bench_take_over", "killers"]
+
+ROUNDS = 50
+_GAP_MS = 100.0
+_PATIENCE_S = 120.0
+_LEASE = timedelta(seconds=4)
+#: The host dies somewhere between its first look at the device and well after its attach.
+_HOST_LIVES_S = 8.0
+#: Rounds that are one line of progress.
+_SHOWN = 10
+#: Of the stand-in: pid of who answers on lmkd's socket.
+_ASK = "pid=$(/system/bin/lmkd --ask) && readlink /proc/$pid/exe"
+
+
+def killers(root: Root) -> frozenset[str]:
+    """Who would kill now: lmkd, if it answers on its socket; lmk, if its handlers are linked."""
+    server = root.run(_ASK).text.strip().rpartition("/")[2]
+    linked = root.run("[ -e /sys/fs/bpf/lmk/links ]").exit_code == 0
+    return frozenset({"lmkd"} if server == "lmkd" else ()) | frozenset({"lmk"} if linked else ())
+
+
+def bench_take_over(
+    device: Device, *, bundle: Bundle, rounds: int = ROUNDS
+) -> tuple[Entry, list[str]]:
+    """`rounds` take-overs, and as many deaths of agent, guardian, both and host.
+
+    :raises lmk.errors.UnsupportedError: no lmkd is there to be replaced.
+    """
+    vitals, root = read_vitals(device), find_root(device)
+    trial = _Trial(device, root, bundle)
+    with progress.steps(f"take-over: on {device.serial}") as task:
+        with trial.replaced() as session:
+            hello = session.hello
+        # What is measured begins with the next run.
+        first = Position(hello.boot_id, hello.run + 1, 1)
+        for name, one in trial.kinds.items():
+            for done in range(0, rounds, _SHOWN):
+                many = range(done, min(rounds, done + _SHOWN))
+                task.step(f"{name}: {many[0] + 1} to {many[-1] + 1} of {rounds}")
+                with progress.unsaid():
+                    for _ in many:
+                        one()
+                        trial.expect(f"{name}, at the end", "lmkd")
+                task.done()
+        with lmk.attach(device, _harmless(), bundle=bundle, dry_run=True) as session:
+            records = list(_lifecycles(session, first))
+    figures = _figures(records)
+    figures["rounds"] = value("rounds", rounds * len(trial.kinds))
+    figures["not_one_killer"] = value("rounds", len(trial.faults), Limit("value", 0))
+    return entry(device, hello, vitals, figures), trial.faults
+
+
+class _Trial:
+    """One way to end after another; what was wrong is in `faults`."""
+
+    def __init__(self, device: Device, root: Root, bundle: Bundle) -> None:
+        self._device, self._root, self._bundle = device, root, bundle
+        self.faults: list[str] = []
+        self.kinds: dict[str, Callable[[], None]] = {
+            "attach, detach": self._plain,
+            "kill -9 of the agent": lambda: self._killed(agent=True),
+            "kill -9 of the guardian": lambda: self._killed(guardian=True),
+            "kill -9 of both": lambda: self._killed(agent=True, guardian=True),
+            "kill -9 of the host": self._host,
+        }
+
+    def replaced(self) -> Session:
+        """lmkd is replaced; the block's end detaches."""
+        return lmk.attach(
+            self._device, _harmless(), bundle=self._bundle, replace_lmkd=True, prockill_bytes=16
+        )
+
+    def expect(self, where: str, killer: str) -> None:
+        found = killers(self._root)
+        if found != {killer}:
+            self.faults.append(f"{where}: {sorted(found) or 'nobody'} would kill, not {killer}")
+
+    def _plain(self) -> None:
+        with self.replaced():
+            self.expect("attached", "lmk")
+
+    def _killed(self, *, agent: bool = False, guardian: bool = False) -> None:
+        with self.replaced() as session:
+            before = session.status()
+            pids = [before.agent_pid] * agent + [before.guardian_pid] * guardian
+            words = " ".join(map(str, pids))
+            # Stopped first: none sees another die.
+            self._root.run(f"kill -STOP {words}; kill -9 {words}")
+            if not (agent and guardian):
+                self._until(lambda: self._is_whole(session, pids))
+            self.expect("after kill -9", "lmk")
+        if agent and guardian:
+            # The block's end reached nobody.
+            lmk.detach(self._device)
+
+    def _is_whole(self, session: Session, gone: list[int]) -> bool:
+        with suppress(LmkError):
+            status = session.status()
+            return not {status.agent_pid, status.guardian_pid} & set(gone)
+        return False
+
+    def _host(self) -> None:
+        command = [str(Path(sys.executable).with_name("lmk")), "attach"]
+        command += ["-s", self._device.serial]
+        command += ["--policy", "-", "--replace-lmkd", "--prockill-bytes", "16"]
+        command += ["--lease", f"{int(_LEASE.total_seconds())}s"]
+        with TemporaryFile() as said:
+            host = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+            assert host.stdin is not None
+            with suppress(BrokenPipeError):
+                host.stdin.write(_HARMLESS.encode())
+                host.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                if host.wait(random.uniform(0, _HOST_LIVES_S)):
+                    said.seek(0)
+                    raise LmkError(said.read().decode().strip().rpartition("\n")[2])
+            with suppress(ProcessLookupError):
+                os.killpg(host.pid, signal.SIGKILL)
+            host.wait()
+        # Its lease ends, if it came so far.
+        self._until(self._is_given_back)
+
+    def _is_given_back(self) -> bool:
+        # One that has been started may not yet have written down that it is there.
+        runs = self._root.run("pidof lmk-agent").exit_code == 0
+        return not runs and gather(self._root).session is None and killers(self._root) == {"lmkd"}
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + _PATIENCE_S
+        while not condition():
+            if time.monotonic() > end:
+                raise LmkError(
+                    f"{self._device.serial}: nothing came of it in {_PATIENCE_S:g} s; "
+                    f"{sorted(killers(self._root)) or 'nobody'} would kill now"
+                )
+            time.sleep(0.05)
+
+
+def _lifecycles(session: Session, first: Position) -> Iterator[Record]:
+    with session.records(first, follow=False) as stream:
+        yield from (record for record in stream if record.HasField("lifecycle"))
+
+
+def _figures(records: list[Record]) -> dict[str, Figure]:
+    figures = {}
+    for kind, name in (
+        (Lifecycle.LMKD_REPLACED, "take_over"),
+        (Lifecycle.LMKD_RESTORED, "give_back"),
+    ):
+        lives = [record.lifecycle for record in records if record.lifecycle.kind == kind]
+        known = [life.killer_gap_ms for life in lives if life.HasField("killer_gap_ms")]
+        empty = [life.socket_gap_ms for life in lives if life.HasField("socket_gap_ms")]
+        figures[f"{name}_killer_gap_ms"] = distribution("ms", known, Limit("max", _GAP_MS))
+        figures[f"{name}_socket_empty_ms"] = distribution("ms", empty)
+        # Where nobody lived to see it: agent and guardian were dead.
+        figures[f"{name}_unknown"] = value("times", len(lives) - len(known))
+    return figures
+
+
+_HARMLESS = 'name: "bench: nobody dies" only_uids { first: 4000000 last: 4000000 }\n'
+
+
+def _harmless() -> Policy:
+    return parse(_HARMLESS)
