@@ -258,6 +258,15 @@ def test_a_policy_is_put_in_force_and_a_wrong_one_is_refused_by_the_agent_too(
         assert attached.status().policy.stall.psi_partial_stall_ms != 1_000_000
 
 
+@pytest.mark.virtual_only
+def test_where_no_init_knows_lmkd_it_cannot_be_replaced(clean: Device, bundle: Bundle) -> None:
+    with pytest.raises(UnsupportedError, match="init knows no service lmkd"):
+        lmk.attach(clean, HARMLESS, bundle=bundle, replace_lmkd=True)
+    assert not lmk.detach(clean), "nothing is left"
+    (what, _probe, _enables), *_ = attachment.probe(clean).values["replace_lmkd"]["missing"]
+    assert what == "an init with a service lmkd"
+
+
 def test_dry_run_is_said_in_hello_and_status(clean: Device, bundle: Bundle) -> None:
     with lmk.attach(clean, HARMLESS, bundle=bundle, dry_run=True) as attached:
         assert attached.hello.dry_run

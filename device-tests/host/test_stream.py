@@ -170,7 +170,16 @@ def test_a_gap_that_nobody_announced_is_said_too() -> None:
 # -- the end -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Lifecycle.DETACHED, Lifecycle.LEASE_ENDED, Lifecycle.AGENT_LOST])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Lifecycle.DETACHED,
+        Lifecycle.LEASE_ENDED,
+        Lifecycle.AGENT_LOST,
+        Lifecycle.LMKD_RETURNED,
+        Lifecycle.LMKD_RESTORED,
+    ],
+)
 def test_the_stream_ends_by_itself_when_the_session_says_that_it_ends(
     kind: Lifecycle.Kind.ValueType,
 ) -> None:
