@@ -68,6 +68,13 @@ def virtual() -> None:
     help="Mount a Debian root with PACKAGE at /debian. May be given several times.",
 )
 @click.option(
+    "--init",
+    type=click.Choice(["busybox", "systemd"]),
+    default="busybox",
+    show_default=True,
+    help="systemd: Debian's is pid 1, and the Debian root is the guest's own.",
+)
+@click.option(
     "--lmkd",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -82,6 +89,7 @@ def up(
     adbd_user: str,
     kernel_arguments: tuple[str, ...],
     debian: tuple[str, ...],
+    init: str,
     lmkd: Path | None,
 ) -> None:
     """Boot NAME; it runs until `lmk virtual down`."""
@@ -94,6 +102,7 @@ def up(
         adbd_user=adbd_user,
         kernel_arguments=kernel_arguments,
         debian=debian,
+        init=init,
     )
     if lmkd is not None:
         from lmk.device.resolve import connect

@@ -14,7 +14,7 @@ from pathlib import Path
 from lmk import progress
 from lmk.cache import lock, remove_tree
 from lmk.errors import LmkError, TransientError, UsageError
-from lmk.virtual import debian_root, image
+from lmk.virtual import debian_root, image, systemd_root
 from lmk.virtual.guest import Guest, Options, find_record, lock_path, place, process_start
 from lmk.virtual.kernels import Kernel, parse
 from lmk.virtual.qemu import Qemu, boot_id, command_line
@@ -44,6 +44,7 @@ def up(
     disk_mb: int = 0,
     own_time: bool = False,
     debian: tuple[str, ...] | list[str] = (),
+    init: str = "busybox",
     detached: bool = True,
 ) -> Guest:
     """Boot the guest `name`, or return it when it is up with the same options.
@@ -58,6 +59,8 @@ def up(
         machine's, and free of what else that does.
     :param debian: Debian packages for a root file system at ``/debian``
         (:mod:`lmk.virtual.debian_root`).
+    :param init: ``busybox``, or ``systemd``: Debian's, whose root with `debian` is then the guest's
+        own (:mod:`lmk.virtual.systemd_root`).
     :param detached: it runs until :meth:`Guest.down`; False ends it with the calling
         thread (so with the process, however that ends).
     :raises lmk.errors.UsageError: no such name or option, or it is up with other options.
@@ -75,6 +78,7 @@ def up(
         disk_mb,
         own_time,
         tuple(debian),
+        init,
     )
     _check(options)
     existing = _existing(full_name, options)
@@ -82,7 +86,7 @@ def up(
         return existing
     with progress.steps(f"Booting {full_name}"):
         booted = image.build(kernel)
-        disk = debian_root.build(options.debian, kernel.abi) if options.debian else None
+        disk = _disk(options, kernel)
         qemu = Qemu.fetch(kernel.abi)
         accelerator = "tcg" if own_time else qemu.accelerator(booted)
         with lock(lock_path(full_name)):
@@ -91,6 +95,12 @@ def up(
             if existing is None:
                 return _boot(full_name, kernel, booted, disk, qemu, accelerator, options, detached)
         return existing
+
+
+def _disk(options: Options, kernel: Kernel) -> Path | None:
+    if options.init == "systemd":
+        return systemd_root.build(options.debian, kernel.abi)
+    return debian_root.build(options.debian, kernel.abi) if options.debian else None
 
 
 def _existing(name: str, options: Options, *, locked: bool = False) -> Guest | None:
@@ -116,6 +126,8 @@ def _check(options: Options) -> None:
         raise UsageError(f"a disk cannot have {options.disk_mb} MB")
     if options.adbd_user not in ("root", "shell"):
         raise UsageError(f"adbd runs as root or shell, not {options.adbd_user!r}")
+    if options.init not in ("busybox", "systemd"):
+        raise UsageError(f"a guest's init is busybox or systemd, not {options.init!r}")
     for argument in options.kernel_arguments:
         if not argument or any(not " " < character <= "~" for character in argument):
             raise UsageError(f"{argument!r} is not one kernel argument")
@@ -151,6 +163,8 @@ def _boot(
                 f"lmk.zram_mb={options.swap_mb}",
                 f"lmk.adbd_user={options.adbd_user}",
                 f"lmk.debian={int(disk is not None)}",
+                f"lmk.init={options.init}",
+                *(["rdinit=/etc/pid1"] if options.init == "systemd" else []),
                 *options.kernel_arguments,
             ],
             port=port,

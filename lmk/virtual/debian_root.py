@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lmk import debian, progress
@@ -21,7 +21,7 @@ from lmk.cache import cache_root, content_key, publish, remove_tree
 from lmk.errors import LmkError
 from lmk.virtual.kernels import Abi, host_abi
 
-__all__ = ["SUITE", "build"]
+__all__ = ["SUITE", "build", "image"]
 
 SUITE = "bookworm"
 #: Raise when what :func:`_lay_out` or :func:`_write` does changes.
@@ -42,10 +42,21 @@ def build(packages: Sequence[str], abi: Abi) -> Path:
 
     Raises like :func:`lmk.debian.fetch`.
     """
-    names = debian.closure(packages, SUITE, abi.debian)
-    debs = debian.fetch(names, SUITE, abi.debian)
+    return image(debian.fetch(debian.closure(packages, SUITE, abi.debian), SUITE, abi.debian))
+
+
+def image(
+    debs: Sequence[Path],
+    layout: Sequence[str | bytes] = (),
+    finish: Callable[[Path], None] | None = None,
+) -> Path:
+    """The image of a root with just `debs`; from the cache when it is there.
+
+    :param finish: makes what else is to be in the unpacked tree.
+    :param layout: what `finish` does, so that another one is another image.
+    """
     # A package file lies in a folder that is named by its content.
-    key = content_key(_LAYOUT, *sorted(f"{deb.parent.name}/{deb.name}" for deb in debs))
+    key = content_key(_LAYOUT, *sorted(f"{deb.parent.name}/{deb.name}" for deb in debs), *layout)
 
     def fill(directory: Path) -> None:
         with (
@@ -56,6 +67,8 @@ def build(packages: Sequence[str], abi: Abi) -> Path:
             try:
                 task.step(f"unpack {len(debs)} packages")
                 _lay_out(debs, tree)
+                if finish is not None:
+                    finish(tree)
                 task.step("write the disk")
                 _write(tree, directory / "root.ext4")
                 task.done(f"{(directory / 'root.ext4').stat().st_blocks * 512 / 1e6:.0f} MB")

@@ -59,6 +59,8 @@ class Options:
         every guest gets (``psi=0``, ``cgroup_disable=pressure``,
         ``sysctl.kernel.kptr_restrict=2``).
     :ivar debian: Debian packages of a root file system at ``/debian``; none: there is none.
+    :ivar init: ``busybox``; or ``systemd``: the Debian root is the guest's own, and its systemd
+        is pid 1.
     """
 
     ram_mb: int = 800
@@ -69,6 +71,7 @@ class Options:
     disk_mb: int = 0
     own_time: bool = False
     debian: tuple[str, ...] = ()
+    init: str = "busybox"
 
     @property
     def swap_mb(self) -> int:

@@ -23,7 +23,7 @@ from lmk.virtual.kernels import Abi, Kernel, Unpacked
 __all__ = ["Image", "build"]
 
 #: Raise when what :func:`_write` lays out changes; inputs are in the key by themselves.
-_LAYOUT = "initramfs 2"
+_LAYOUT = "initramfs 3"
 #: Loaded first, where they are modules: the bus (built in since 6.12), and the
 #: compressors, which older zram finds by name so that no dependency names them.
 #: virtio_blk is for a guest's disk, where it has one.
@@ -44,6 +44,7 @@ _DIRECTORIES = {
 #: Place in the guest of each file of lmk/virtual/rootfs, and its mode.
 _FILES = {
     "rc": ("etc/rc", 0o755),
+    "pid1": ("etc/pid1", 0o755),
     "adbd": ("etc/adbd", 0o755),
     "inittab": ("etc/inittab", 0o644),
     "passwd": ("etc/passwd", 0o644),
