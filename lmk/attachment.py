@@ -20,7 +20,7 @@ from lmk.device.probe import Probe
 from lmk.device.root import Root, find_root
 from lmk.errors import TransientError, UsageError
 from lmk.install import Facts, examine, gather, give_back, install, start_agent, undo_start
-from lmk.policy import Policy, load
+from lmk.policy import Policy, load, stopped_killer
 from lmk.report.text import printable
 from lmk.session import Session, abandoned, lease_ms_of
 
@@ -97,7 +97,11 @@ def attach(
             task.step("detach what is there")
             detach(device, root=root)
         elif facts.session is not None:
-            goes_on = facts.session.lmkd_replaced == replace_lmkd and prockill_bytes is None
+            goes_on = (
+                facts.session.lmkd_replaced == replace_lmkd
+                and prockill_bytes is None
+                and facts.session.other_killer == stopped_killer(wanted)
+            )
             taken = _take_over(root, facts.session, build_id, wanted, lease_ms, goes_on, task)
             if taken is not None:
                 return taken

@@ -44,6 +44,7 @@ class SessionFile:
     """What a session file says that a host needs.
 
     :ivar holder: who attached: ``USER@HOST``.
+    :ivar other_killer: whom it was to stop: ``none``, ``any``, ``systemd-oomd``, ….
     :ivar lmkd_replaced: lmkd is stopped for as long as this session lasts.
     """
 
@@ -58,6 +59,7 @@ class SessionFile:
     kill_path: str
     holder: str = ""
     lmkd_replaced: bool = False
+    other_killer: str = "none"
 
 
 def parse_session_file(text: str, directory: str) -> SessionFile:
@@ -81,6 +83,7 @@ def parse_session_file(text: str, directory: str) -> SessionFile:
             kill_path=values.get("kill_path", ""),
             holder=values.get("holder", ""),
             lmkd_replaced=values.get("lmkd") == "replaced",
+            other_killer=values.get("other_killer", "none"),
         )
     except (KeyError, ValueError) as error:
         raise ProtocolError(

@@ -61,6 +61,7 @@ if [ -L $d ] || [ -e $d ]; then
         [ -f $f ] && echo have=$f $(sha256sum < $f)
     done
     [ -f lmkd-stopped ] && echo stopped=$(cat lmkd-stopped)
+    [ -f units-stopped ] && echo units=$(head -n 1 units-stopped)
     [ -f session ] && while read -r line; do
         echo "session=$line"
         case $line in
@@ -79,6 +80,7 @@ class Facts:
     :ivar name: what the device calls itself: its serial number, else its host name.
     :ivar pinned: handlers, or what is left of them, are in the BPF file system.
     :ivar lmkd_stopped: a session has stopped lmkd, and nobody has started it again yet.
+    :ivar units_stopped: the same of the systemd units of another killer.
     :ivar served: agent or guardian of the session in `session` are alive.
     :ivar have: SHA-256 of the files that are installed, by name.
     """
@@ -94,6 +96,7 @@ class Facts:
     owner: str = ""
     pinned: bool = False
     lmkd_stopped: bool = False
+    units_stopped: bool = False
     served: bool = False
     have: dict[str, str] = field(default_factory=dict)
     session: SessionFile | None = None
@@ -150,6 +153,7 @@ def gather(root: Root) -> Facts:
         owner=values.get("owner", ""),
         pinned="pinned" in values,
         lmkd_stopped=values.get("stopped") in ("", values.get("boot")),
+        units_stopped=values.get("units") in ("", values.get("boot")),
         served="serves" in values,
         have=have,
         session=file,
@@ -260,9 +264,16 @@ def start_agent(
     """
     directory = facts.directory
     in_place = f"--replace-lmkd --lmkd-prockill-bytes {prockill_bytes} " if replace_lmkd else ""
+    # systemd ends what is left in a unit when that stops, as adbd's when adbd dies: neither agent
+    # nor guardian are adbd's. Where it does not run, the words vanish.
+    of_its_own = (
+        "s=; [ -d /run/systemd/system ] && command -v systemd-run >/dev/null && "
+        "s='systemd-run --quiet --scope --collect --slice=system.slice --unit=lmk-session'; "
+    )
     # Of this shell alone: of two that start at once, each reads what it wrote itself.
     command = (
-        f"umask 077; p={directory}/policy.$$; cat > $p && {directory}/lmk-agent start "
+        f"{of_its_own}umask 077; p={directory}/policy.$$; "
+        f"cat > $p && $s {directory}/lmk-agent start "
         f"--dir {directory} --build-id {build_id} --policy $p "
         f"--lease-ms {lease_ms} --device-name {facts.name or 'unknown'} "
         f"--holder {holder} {in_place}>/dev/null; e=$?; "
@@ -290,7 +301,8 @@ def give_back(root: Root) -> bool:
     :raises lmk.errors.TransientError: the link broke, or the device did not finish.
     """
     facts = gather(root)
-    if facts.session is None and not facts.pinned and not facts.lmkd_stopped:
+    stopped = facts.lmkd_stopped or facts.units_stopped
+    if facts.session is None and not facts.pinned and not stopped:
         return False
     stop_agent(root, facts)
     return True
@@ -308,6 +320,10 @@ def stop_agent(root: Root, facts: Facts) -> None:
         command = f"rm -rf {PIN_DIRECTORY} {directory}/session"
         if facts.lmkd_stopped:
             command = f"setprop ctl.start lmkd && rm {directory}/lmkd-stopped && {command}"
+        if facts.units_stopped:
+            note = f"{directory}/units-stopped"
+            names = f"$(tail -n +2 {note} | cut -d' ' -f1)"
+            command = f"systemctl start -- {names} && rm {note} && {command}"
     result = root.run(command, timeout=_STOP_TIMEOUT)
     if result.exit_code != 0:
         raise _agent_error("detaching failed", result, facts)

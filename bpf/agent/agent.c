@@ -20,6 +20,7 @@
 #include "lease.h"
 #include "lmkd_server.h"
 #include "names.h"
+#include "other_killer.h"
 #include "process.h"
 #include "protect.h"
 #include "rules.h"
@@ -62,6 +63,7 @@ void agent_refresh_protected(struct agent *agent)
 		next_protect_ns = boottime_ns() + PROTECT_RETRY_NS;
 	}
 	take_over_check(agent);
+	other_killer_check(agent);
 }
 
 void agent_expect_daemon(struct agent *agent)
@@ -144,6 +146,9 @@ static void hear(struct agent *agent, const struct epoll_event *event)
 	case SOURCE_LMKD_PLACE:
 		take_over_hear_place(agent);
 		break;
+	case SOURCE_OTHER_KILLER:
+		other_killer_hear(agent);
+		break;
 	case SOURCE_LMKD_LISTENER:
 		if (agent->lmkd)
 			lmkd_server_accept(agent->lmkd);
@@ -205,7 +210,7 @@ static __u64 keep_time(struct agent *agent)
 		if (now_ns >= agent->next_names_ns) {
 			names_refresh();
 			rules_refresh(agent);
-			if (agent->replacing)
+			if (agent->replacing || agent->others_stopped)
 				agent_refresh_protected(agent);
 			agent->next_names_ns = now_ns + NAMES_REFRESH_NS;
 		}
@@ -283,6 +288,7 @@ static int leave(struct agent *agent)
 	bool all_taken;
 
 	take_over_end(agent);
+	other_killer_end(agent);
 	if (agent->decider) {
 		decider_stop(agent->decider);
 		do {

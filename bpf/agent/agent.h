@@ -28,6 +28,7 @@ struct agent {
 	struct decider *decider;  /* NULL without handlers */
 	__u64 deciding_ns;	  /* since when */
 	bool replacing;		  /* lmkd: this session kills in its place */
+	bool others_stopped;	  /* units of other killers: this session kills in their place */
 	struct lmkd_server *lmkd; /* NULL: lmkd's socket is not served */
 	lmk_v1_Policy policy;
 	__u8 token_proof[16];

@@ -19,6 +19,7 @@
 #include "guardian.h"
 #include "lmkd_serve.h"
 #include "names.h"
+#include "other_killer.h"
 #include "pageout.h"
 #include "policy_check.h"
 #include "policy_from_pb.h"
@@ -229,21 +230,22 @@ static void tell_start(const struct agent *agent)
 	(void)written; /* `start` was interrupted: the session stands all the same */
 }
 
-/* Why there is no session after all, for `start` to say; lmkd goes on, or the guardian sees to it.
+/*
+ * Why there is no session after all, for `start` to say: `what`, and why. Whoever was to be
+ * replaced goes on, or the guardian sees to it.
  */
-static int tell_refusal(struct agent *agent, const char *why)
+static int tell_refusal(struct agent *agent, enum exit_code code, const char *what, const char *why)
 {
 	ssize_t written;
 	char line[320];
 	int length;
 
-	log_line("agent: lmkd is not replaced: %s", why);
-	agent_say(agent, lmk_v1_Lifecycle_Kind_DETACHED, NULL, "lmkd is not replaced: %s", why);
-	length = snprintf(line, sizeof(line), "%c%d lmkd is not replaced: %s\n", START_FAILED,
-			  EXIT_TRANSIENT, why);
+	log_line("agent: %s: %s", what, why);
+	agent_say(agent, lmk_v1_Lifecycle_Kind_DETACHED, NULL, "%s: %s", what, why);
+	length = snprintf(line, sizeof(line), "%c%d %s: %s\n", START_FAILED, code, what, why);
 	written = write(FD_READY, line, (size_t)length);
 	(void)written; /* `start` was interrupted */
-	return EXIT_TRANSIENT;
+	return code;
 }
 
 /* The first records of a run. */
@@ -303,9 +305,16 @@ int agent_main(void)
 	}
 	say_first_records(agent, resumed);
 	if (shared->replace_lmkd && !resumed && take_over(agent, why, sizeof(why)))
-		return tell_refusal(agent, why);
+		return tell_refusal(agent, EXIT_TRANSIENT, "lmkd is not replaced", why);
 	if (shared->replace_lmkd && resumed)
 		take_over_resume(agent);
+	if (agent->decider && resumed)
+		other_killer_resume(agent);
+	else if (agent->decider && !agent->policy.dry_run)
+		error = other_killer_stop(agent, why, sizeof(why));
+	if (error)
+		return tell_refusal(agent, error == -EACCES ? EXIT_USAGE : EXIT_TRANSIENT,
+				    "the other killer is not stopped", why);
 	/* Whoever finds the session file finds those records too. */
 	error = open_session(agent);
 	if (error) {

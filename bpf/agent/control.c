@@ -74,6 +74,11 @@ static void set_policy(struct agent *agent, const lmk_v1_SetPolicy *body)
 			    "lmkd is replaced: in a dry run nobody would kill");
 		return;
 	}
+	if (agent->others_stopped && body->policy.dry_run) {
+		error_reply(lmk_v1_Error_Code_BAD_POLICY,
+			    "the other killer is stopped: in a dry run nobody would kill");
+		return;
+	}
 	error = agent_set_policy(agent, &body->policy);
 	if (error) {
 		snprintf(why, sizeof(why), "the policy before stays in force: %s",

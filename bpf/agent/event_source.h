@@ -22,6 +22,7 @@ enum source {
 	SOURCE_LMKD_PLACE = 13, /* inotify: where lmkd's socket is */
 	SOURCE_LMKD_LISTENER = 14,
 	SOURCE_LMKD_CLIENT = 15,
+	SOURCE_OTHER_KILLER = 16, /* inotify: where the cgroups of stopped units were */
 };
 
 static inline __u64 event_source(enum source source, __u32 index)

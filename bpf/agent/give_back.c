@@ -11,6 +11,7 @@
 #include "leftovers.h"
 #include "lmkd_replaced.h"
 #include "session_file.h"
+#include "stopped_units.h"
 
 /* There must never be two killers, nor none for longer than it takes: hence the order. */
 
@@ -20,7 +21,7 @@ static bool kills_without_agent(const struct shared *shared)
 	return shared->kill_path == LMK_PATH_IN_KERNEL && !shared->agent_timer;
 }
 
-int give_back_lmkd(struct shared *shared)
+static int give_back_lmkd(struct shared *shared)
 {
 	__u64 answered_ns, ended_ns = shared->agent_ended_ns;
 	int error = lmkd_restore(shared->dir, &answered_ns);
@@ -35,6 +36,22 @@ int give_back_lmkd(struct shared *shared)
 			shared->lmkd_gaps.killer_ms = shared->lmkd_gaps.socket_ms;
 	}
 	return 0;
+}
+
+int give_back_killers(struct shared *shared)
+{
+	char list[sizeof(shared->units_restored)];
+	int error = give_back_lmkd(shared);
+	int started = stopped_units_restore(shared->dir, list, sizeof(list));
+
+	if (started > 0)
+		memcpy(shared->units_restored, list, sizeof(list));
+	return error || started >= 0 ? error : started;
+}
+
+bool give_back_noted(const char *dir)
+{
+	return lmkd_replaced(dir) || stopped_units_noted(dir);
 }
 
 static int dry_run(struct shared *shared)
@@ -55,9 +72,10 @@ static int stop_handlers(struct shared *shared)
 }
 
 /* What the dead could not say. */
-static int record_lmkd_back(struct shared *shared)
+static int record_killers_back(struct shared *shared)
 {
-	return shared->lmkd_restored ? leftovers_spool_restored(shared) : 0;
+	return shared->lmkd_restored || shared->units_restored[0] ? leftovers_spool_restored(shared)
+								  : 0;
 }
 
 static int unpin(struct shared *shared)
@@ -72,11 +90,11 @@ int give_back(struct shared *shared, bool handlers)
 		const char *name;
 		int (*step)(struct shared *shared);
 	} steps[] = {
-		{"start lmkd and wait for its answer", give_back_lmkd},
+		{"start whom it replaced, and wait for their answer", give_back_killers},
 		{"dry run", dry_run},
 		{"stop the handlers", stop_handlers},
 		{"unpin", unpin},
-		{"record that lmkd is back", record_lmkd_back},
+		{"record that they are back", record_killers_back},
 	};
 	int first_error = 0;
 

@@ -12,15 +12,19 @@
 
 /*
  * Carries out every step, also after one that failed; returns the first -errno. `handlers`:
- * this session has loaded some. Leaves the spool. An lmkd that is back for its doing is noted in
+ * this session has loaded some. Leaves the spool. A killer that is back for its doing is noted in
  * `shared`, and recorded if there is nobody else who would.
  */
 int give_back(struct shared *shared, bool handlers);
 
 /*
  * Its first half, for those who have to do something before the handlers go: lmkd, if it was
- * replaced, is started and answers. May be called again. 0 or -errno.
+ * replaced, and the other killer, if it was stopped, are started and answer. May be called again. 0
+ * or -errno.
  */
-int give_back_lmkd(struct shared *shared);
+int give_back_killers(struct shared *shared);
+
+/* Was somebody stopped in this boot who is not back yet? */
+bool give_back_noted(const char *dir);
 
 #endif

@@ -114,10 +114,10 @@ static void record_agent_lost(struct shared *shared)
 	int error;
 
 	snprintf(text, sizeof(text), "the agent died again after %d restarts", AGENT_TRIES);
-	/* lmkd first: from the next step on the handlers kill nobody. */
-	error = shared->with_handlers ? give_back_lmkd(shared) : 0;
+	/* The killers first: from the next step on the handlers kill nobody. */
+	error = shared->with_handlers ? give_back_killers(shared) : 0;
 	if (error)
-		log_line("guardian: lmkd: %s", strerror(-error));
+		log_line("guardian: who was replaced: %s", strerror(-error));
 	if (shared->with_handlers)
 		leftovers_take(shared);
 	error = leftovers_spool(shared, lmk_v1_Lifecycle_Kind_AGENT_LOST, text);

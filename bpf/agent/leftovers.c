@@ -156,8 +156,7 @@ void leftovers_take(struct shared *shared)
 	pins_close(&pins);
 }
 
-/* Into the run that is open. */
-static int spool_restored(struct shared *shared)
+static int spool_lmkd(struct shared *shared)
 {
 	const struct lmkd_gaps *gaps = &shared->lmkd_gaps;
 	__u8 payload[lmk_v1_Record_size];
@@ -173,6 +172,23 @@ static int spool_restored(struct shared *shared)
 	return spool_append(&spool, payload,
 			    record_lmkd(payload, spool.run, spool.next_seq,
 					lmk_v1_Lifecycle_Kind_LMKD_RESTORED, gaps, text));
+}
+
+/* Into the run that is open. */
+static int spool_restored(struct shared *shared)
+{
+	__u8 payload[lmk_v1_Record_size];
+	int error = shared->lmkd_restored ? spool_lmkd(shared) : 0;
+	char text[224];
+
+	if (error || !shared->units_restored[0])
+		return error;
+	snprintf(text, sizeof(text), "started again, and ready: %s", shared->units_restored);
+	shared->units_restored[0] = 0;
+	return spool_append(&spool, payload,
+			    record_lifecycle(payload, spool.run, spool.next_seq,
+					     lmk_v1_Lifecycle_Kind_OTHER_KILLER_RESTORED, NULL,
+					     NULL, text));
 }
 
 static void close_spool(struct shared *shared)
@@ -193,7 +209,7 @@ int leftovers_spool(struct shared *shared, lmk_v1_Lifecycle_Kind kind, const cha
 	error = spool_append(
 		&spool, payload,
 		record_lifecycle(payload, spool.run, spool.next_seq, kind, NULL, lost, text));
-	if (shared->lmkd_restored && !error)
+	if (!error)
 		error = spool_restored(shared);
 	close_spool(shared);
 	return error;

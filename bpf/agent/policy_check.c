@@ -248,7 +248,9 @@ static bool small_ok(const struct check *check, const lmk_v1_Policy *policy)
 	const lmk_v1_Floors *floors = &policy->floors;
 	const lmk_v1_Kills *kills = &policy->kills;
 
-	return within(check, "scarcity.available_below_pct",
+	return within(check, "other_killer", policy->has_other_killer, policy->other_killer, 1,
+		      5) &&
+	       within(check, "scarcity.available_below_pct",
 		      policy->scarcity.has_available_below_pct,
 		      policy->scarcity.available_below_pct, 0, 100) &&
 	       within(check, "scarcity.unless_thrashing", policy->scarcity.has_unless_thrashing,

@@ -64,13 +64,14 @@ int session_write(const char *dir, const struct session *session)
 			  "record_socket=%s\ncontrol_socket=%s\ntoken=%s\nbuild_id=%s\nboot_id=%s\n"
 			  "run=%u\nagent_pid=%d\nagent_start_ticks=%llu\nguardian_pid=%d\n"
 			  "guardian_start_ticks=%llu\nagent_restarts=%u\nkill_path=%s\n"
-			  "holder=%s\nlmkd=%s\n",
+			  "holder=%s\nlmkd=%s\nother_killer=%s\n",
 			  session->record_socket, session->control_socket, token, session->build_id,
 			  session->boot_id, session->run, session->agent_pid,
 			  session->agent_start_ticks, session->guardian_pid,
 			  session->guardian_start_ticks, session->agent_restarts,
 			  kill_path_name(session->kill_path), session->holder,
-			  session->replacing ? "replaced" : "kept");
+			  session->replacing ? "replaced" : "kept",
+			  session->other_killer ? session->other_killer : "none");
 	snprintf(path, sizeof(path), "%s/session", dir);
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -28,7 +28,8 @@ struct session {
 	__u64 guardian_start_ticks;
 	__u32 agent_restarts;
 	__u32 kill_path;
-	bool replacing; /* lmkd */
+	const char *other_killer; /* as the policy named it when they were stopped; NULL: none */
+	bool replacing;		  /* lmkd */
 };
 
 /* 0 or -errno. */

@@ -33,9 +33,10 @@ enum give_back_reason {
 	GIVE_BACK_LEASE = 2,
 	GIVE_BACK_AGENT_LOST = 3,
 	GIVE_BACK_LMKD_RETURNED = 4,
+	GIVE_BACK_OTHER_KILLER_RETURNED = 5,
 };
 
-#define SHARED_EDITION 5
+#define SHARED_EDITION 6
 
 struct shared {
 	__u32 edition;
@@ -78,6 +79,7 @@ struct shared {
 	_Atomic __s32 last_other_pid;
 	__u32 lmkd_restored; /* without a record of it yet */
 	struct lmkd_gaps lmkd_gaps;
+	char units_restored[160]; /* names; the same */
 	struct other others[OTHER_SLOTS];
 };
 

@@ -20,7 +20,6 @@
 #include "guardian.h"
 #include "lease.h"
 #include "leftovers.h"
-#include "lmkd_replaced.h"
 #include "lmkd_service.h"
 #include "load.h"
 #include "policy_check.h"
@@ -258,19 +257,21 @@ static void fail_with_log(const char *dir)
 			  : "it left no word");
 }
 
-/* Nobody holds the lock, so what is pinned, or noted of lmkd, is what dead ones left. */
+/* Nobody holds the lock, so what is pinned, or noted of whom they replaced, is what dead ones left.
+ */
 static void clear_leftovers(struct shared *shared)
 {
-	if (!pins_present() && !lmkd_replaced(shared->dir))
+	if (!pins_present() && !give_back_noted(shared->dir))
 		return;
-	/* lmkd first: from the next step on the handlers kill nobody. */
-	give_back_lmkd(shared);
+	/* The killers first: from the next step on the handlers kill nobody. */
+	give_back_killers(shared);
 	leftovers_take(shared);
 	if (give_back(shared, true))
-		fail(EXIT_TRANSIENT, pins_present()
-					     ? "what a dead agent left in " LMK_PIN_DIR
-					       " could not be removed"
-					     : "lmkd, which a dead agent has stopped, is not back");
+		fail(EXIT_TRANSIENT,
+		     pins_present() ? "what a dead agent left in " LMK_PIN_DIR
+				      " could not be removed"
+				    : "who was stopped by a dead agent is not back: agent.log "
+				      "says why");
 	shared->run =
 		0; /* the agent that comes is a first one, whatever was spooled for the dead */
 }

@@ -10,6 +10,7 @@
 #include "exit_code.h"
 #include "lease.h"
 #include "names.h"
+#include "other_killer.h"
 #include "pageout.h"
 #include "record.h"
 #include "rules.h"
@@ -204,6 +205,7 @@ void status_fill(struct agent *agent, lmk_v1_Status *status, bool with_candidate
 	status->agent_pid = shared->agent_pid;
 	status->guardian_pid = shared->guardian_pid;
 	status->agent_restarts = shared->agent_restarts;
+	other_killer_list(agent, status->stopped_units, sizeof(status->stopped_units));
 	status->spool_bytes = agent->spool.total_bytes;
 	status->spool_limit_bytes = agent->spool.limit_bytes;
 }

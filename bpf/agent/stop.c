@@ -15,7 +15,6 @@
 #include "give_back.h"
 #include "leftovers.h"
 #include "lmk/v1/control.pb.h"
-#include "lmkd_replaced.h"
 #include "process.h"
 #include "session_file.h"
 #include "shared.h"
@@ -25,9 +24,9 @@
 
 /* An agent that answers is gone within its farewell (0.5 s); the guardian then unpins. */
 #define ASKED_NS (8 * NSEC_PER_SEC)
-/* More where it waits for lmkd's answer first, and the guardian may try that once again. */
-#define LMKD_NS	  (12 * NSEC_PER_SEC)
-#define KILLED_NS (5 * NSEC_PER_SEC)
+/* More where it waits first for who was replaced, and the guardian may try that once again. */
+#define KILLERS_NS (24 * NSEC_PER_SEC)
+#define KILLED_NS  (5 * NSEC_PER_SEC)
 
 /* Asks the agent to go. 0, or -errno when it cannot be asked. */
 static int ask(const struct session *session)
@@ -122,8 +121,8 @@ static void remove_pins(const char *dir)
 		fail(EXIT_USAGE, "a session of another directory is running");
 	shared.spool_limit_kb = SPOOL_LIMIT_KB;
 	snprintf(shared.dir, sizeof(shared.dir), "%s", dir);
-	/* lmkd first: from the next step on the handlers kill nobody. */
-	give_back_lmkd(&shared);
+	/* The killers first: from the next step on the handlers kill nobody. */
+	give_back_killers(&shared);
 	leftovers_take(&shared);
 	leftovers_spool(&shared, lmk_v1_Lifecycle_Kind_DETACHED,
 			"agent and guardian were dead; their handlers were removed");
@@ -131,7 +130,7 @@ static void remove_pins(const char *dir)
 	if (error)
 		fail(EXIT_TRANSIENT,
 		     pins_present() ? "not all of " LMK_PIN_DIR " could be removed: %s"
-				    : "the handlers are gone, but lmkd is not back: %s",
+				    : "the handlers are gone, but who was replaced is not back: %s",
 		     strerror(-error));
 }
 
@@ -153,7 +152,7 @@ int stop_main(const char *dir)
 		bool answered = false;
 
 		if (!wait_for_end(dir, lock, &answered,
-				  ASKED_NS + (lmkd_replaced(dir) ? LMKD_NS : 0))) {
+				  ASKED_NS + (give_back_noted(dir) ? KILLERS_NS : 0))) {
 			if (session_read(dir, &session))
 				fail(EXIT_TRANSIENT, "the session in %s neither answers nor ends",
 				     dir);
@@ -167,7 +166,7 @@ int stop_main(const char *dir)
 		}
 	}
 	/* Whoever held it is gone: what is pinned now is nobody's. */
-	if (pins_present() || lmkd_replaced(dir)) {
+	if (pins_present() || give_back_noted(dir)) {
 		remove_pins(dir);
 		if (!strcmp(what, "nothing"))
 			what = "leftovers";

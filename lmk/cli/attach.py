@@ -13,7 +13,8 @@ from lmk.attachment import detach as detach_device
 from lmk.build import Bundle
 from lmk.cli.options import bundle_option, device_options, duration, say
 from lmk.device.resolve import connect
-from lmk.policy import load
+from lmk.policy import load, stopped_killer
+from lmk.report.text import printable
 
 __all__ = ["attach", "detach"]
 
@@ -98,6 +99,12 @@ def attach(
         mode = ", shadow: nobody is killed" if hello.dry_run else ""
         if replace_lmkd:
             mode = ", in lmkd's place"
+        named = stopped_killer(wanted) if not hello.dry_run else "none"
+        stopped = printable(session.status().stopped_units) if named != "none" else ""
+        if stopped:
+            mode += f", in the place of {stopped}"
+        elif named not in ("none", "any"):
+            say(f"{device.serial}: {named} is not installed or does not run: nobody was stopped")
         say(f"{device.serial} is attached: policy {hello.policy_name!r}{mode}, {until}")
 
 

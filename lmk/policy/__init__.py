@@ -12,6 +12,7 @@ runs the very code that decides in the kernel.
 
 from lmk.policy.check import Finding, check_policy
 from lmk.policy.differences import Difference, differences
+from lmk.policy.fields import stopped_killer
 from lmk.policy.text import check, dump, load, parse, preset, presets, read
 from lmk.proto.policy_pb2 import Policy
 
@@ -28,4 +29,5 @@ __all__ = [
     "preset",
     "presets",
     "read",
+    "stopped_killer",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lmk.policy.whom import Broken, broken_rules, broken_uids
-from lmk.proto.policy_pb2 import Policy, Stall
+from lmk.proto.policy_pb2 import OtherKiller, Policy, Stall
 
 __all__ = ["Finding", "check_policy"]
 
@@ -57,6 +57,9 @@ def _rules(policy: Policy) -> Iterator[Broken]:
     size = len(policy.name.encode())
     if size > _MAX_NAME_BYTES:
         yield ("name",), f"name is {size} bytes long, at most {_MAX_NAME_BYTES} fit"
+    if policy.other_killer not in OtherKiller.values()[1:]:
+        names = ", ".join(OtherKiller.keys()[1:])
+        yield ("other_killer",), f"other_killer is one of {names}"
     yield from _timing(policy)
     yield from _stall(policy.stall)
     for field in _PERCENTS:

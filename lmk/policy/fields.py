@@ -6,15 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lmk.proto.policy_pb2 import AppRule, Evaluate, Order, Policy, Watermark
+from lmk.proto.policy_pb2 import AppRule, Evaluate, Order, OtherKiller, Policy, Watermark
 
-__all__ = ["WORDS", "flat", "match_words", "rule_words", "value_words"]
+__all__ = ["WORDS", "flat", "match_words", "rule_words", "stopped_killer", "value_words"]
 
 #: Path of a field -> what it is, as it stands in a sentence.
 WORDS = {
     "name": "name",
     "dry_run": "decide and report, kill nobody",
     "allow_negative_floor": "floors below 0 are meant",
+    "other_killer": "other killer that is stopped meanwhile",
     "timing.pressure_interval_ms": "time between decisions while memory is short",
     "timing.idle_interval_ms": "longest time between looks at a device at rest",
     "timing.fill_rate_mb_per_s": "how fast memory may be used up between looks",
@@ -79,6 +80,7 @@ _ENUMS: dict[str, tuple[Any, str]] = {
     "swap.low_swap_level": (Watermark, "WATERMARK_"),
     "low_mem.level": (Watermark, "WATERMARK_"),
     "kills.order": (Order, "ORDER_"),
+    "other_killer": (OtherKiller, "OTHER_KILLER_"),
 }
 #: Fields that hold 0 or this for "off".
 _SWITCHED_OFF = {
@@ -117,6 +119,12 @@ def flat(policy: Policy) -> Iterator[tuple[str, object]]:
         else:
             for member in field.message_type.fields:
                 yield f"{field.name}.{member.name}", getattr(value, member.name)
+
+
+def stopped_killer(policy: Policy) -> str:
+    """Whom a session under `policy` stops while it lasts: ``none``, ``any``, ``systemd-oomd``, …"""
+    name = OtherKiller.Name(policy.other_killer).removeprefix("OTHER_KILLER_")
+    return "none" if policy.dry_run else name.replace("_", "-").lower()
 
 
 def match_words(rule: AppRule) -> str:

@@ -34,6 +34,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _OtherKiller:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OtherKillerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtherKiller.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OTHER_KILLER_UNSPECIFIED: _OtherKiller.ValueType  # 0
+    OTHER_KILLER_NONE: _OtherKiller.ValueType  # 1
+    """Nobody is stopped."""
+    OTHER_KILLER_ANY: _OtherKiller.ValueType  # 2
+    """Whichever of those below run."""
+    OTHER_KILLER_SYSTEMD_OOMD: _OtherKiller.ValueType  # 3
+    OTHER_KILLER_EARLYOOM: _OtherKiller.ValueType  # 4
+    OTHER_KILLER_NOHANG: _OtherKiller.ValueType  # 5
+
+class OtherKiller(_OtherKiller, metaclass=_OtherKillerEnumTypeWrapper):
+    """A killer in user space, by its systemd units and the sockets that start those."""
+
+OTHER_KILLER_UNSPECIFIED: OtherKiller.ValueType  # 0
+OTHER_KILLER_NONE: OtherKiller.ValueType  # 1
+"""Nobody is stopped."""
+OTHER_KILLER_ANY: OtherKiller.ValueType  # 2
+"""Whichever of those below run."""
+OTHER_KILLER_SYSTEMD_OOMD: OtherKiller.ValueType  # 3
+OTHER_KILLER_EARLYOOM: OtherKiller.ValueType  # 4
+OTHER_KILLER_NOHANG: OtherKiller.ValueType  # 5
+Global___OtherKiller: _TypeAlias = OtherKiller  # noqa: Y015
+
 class _Evaluate:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -116,6 +144,7 @@ class Policy(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     ALLOW_NEGATIVE_FLOOR_FIELD_NUMBER: _builtins.int
+    OTHER_KILLER_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     SCARCITY_FIELD_NUMBER: _builtins.int
     STALL_FIELD_NUMBER: _builtins.int
@@ -136,6 +165,10 @@ class Policy(_message.Message):
     allow_negative_floor: _builtins.bool
     """Without this a floor below 0 is refused by the host: it would let persistent and
     system processes die.
+    """
+    other_killer: Global___OtherKiller.ValueType
+    """Stopped while this policy kills, and started again at every end. Counts when a session attaches,
+    and not in a dry run.
     """
     @_builtins.property
     def timing(self) -> Global___Timing: ...
@@ -175,6 +208,7 @@ class Policy(_message.Message):
         name: _builtins.str | None = ...,
         dry_run: _builtins.bool | None = ...,
         allow_negative_floor: _builtins.bool | None = ...,
+        other_killer: Global___OtherKiller.ValueType | None = ...,
         timing: Global___Timing | None = ...,
         scarcity: Global___Scarcity | None = ...,
         stall: Global___Stall | None = ...,
@@ -189,9 +223,9 @@ class Policy(_message.Message):
         protected_uids: _abc.Iterable[Global___UidRange] | None = ...,
         rules: _abc.Iterable[Global___AppRule] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "reclaim", b"reclaim", "rest", b"rest", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "_other_killer", b"_other_killer", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "other_killer", b"other_killer", "reclaim", b"reclaim", "rest", b"rest", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "only_uids", b"only_uids", "protected_uids", b"protected_uids", "reclaim", b"reclaim", "rest", b"rest", "rules", b"rules", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor", "_dry_run", b"_dry_run", "_name", b"_name", "_other_killer", b"_other_killer", "allow_negative_floor", b"allow_negative_floor", "dry_run", b"dry_run", "floors", b"floors", "kills", b"kills", "low_mem", b"low_mem", "name", b"name", "only_uids", b"only_uids", "other_killer", b"other_killer", "protected_uids", b"protected_uids", "reclaim", b"reclaim", "rest", b"rest", "rules", b"rules", "scarcity", b"scarcity", "stall", b"stall", "swap", b"swap", "thrashing", b"thrashing", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_negative_floor: _TypeAlias = _typing.Literal["allow_negative_floor"]  # noqa: Y015
     _WhichOneofArgType__allow_negative_floor: _TypeAlias = _typing.Literal["_allow_negative_floor", b"_allow_negative_floor"]  # noqa: Y015
@@ -199,12 +233,16 @@ class Policy(_message.Message):
     _WhichOneofArgType__dry_run: _TypeAlias = _typing.Literal["_dry_run", b"_dry_run"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__other_killer: _TypeAlias = _typing.Literal["other_killer"]  # noqa: Y015
+    _WhichOneofArgType__other_killer: _TypeAlias = _typing.Literal["_other_killer", b"_other_killer"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_negative_floor) -> _WhichOneofReturnType__allow_negative_floor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dry_run) -> _WhichOneofReturnType__dry_run | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__other_killer) -> _WhichOneofReturnType__other_killer | None: ...
 
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
 

@@ -399,6 +399,14 @@ class Lifecycle(_message.Message):
         """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing."""
         LMKD_RETURNED: Lifecycle._Kind.ValueType  # 14
         """Somebody else started lmkd while it was replaced: the device is being given back to it."""
+        OTHER_KILLER_STOPPED: Lifecycle._Kind.ValueType  # 15
+        """The killers that the policy names in other_killer were stopped; their units are in the text."""
+        OTHER_KILLER_RESTORED: Lifecycle._Kind.ValueType  # 16
+        """They run again: written before lmk's handlers stop killing."""
+        OTHER_KILLER_RETURNED: Lifecycle._Kind.ValueType  # 17
+        """Somebody else started one of them: the device is being given back to it."""
+        OTHER_KILLER_MISSING: Lifecycle._Kind.ValueType  # 18
+        """The one that is named is not installed, does not run, or there is no systemd to stop it."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Lifecycle.Kind.ValueType  # 0
@@ -425,6 +433,14 @@ class Lifecycle(_message.Message):
     """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing."""
     LMKD_RETURNED: Lifecycle.Kind.ValueType  # 14
     """Somebody else started lmkd while it was replaced: the device is being given back to it."""
+    OTHER_KILLER_STOPPED: Lifecycle.Kind.ValueType  # 15
+    """The killers that the policy names in other_killer were stopped; their units are in the text."""
+    OTHER_KILLER_RESTORED: Lifecycle.Kind.ValueType  # 16
+    """They run again: written before lmk's handlers stop killing."""
+    OTHER_KILLER_RETURNED: Lifecycle.Kind.ValueType  # 17
+    """Somebody else started one of them: the device is being given back to it."""
+    OTHER_KILLER_MISSING: Lifecycle.Kind.ValueType  # 18
+    """The one that is named is not installed, does not run, or there is no systemd to stop it."""
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int

@@ -35,9 +35,11 @@ _ENDS = (
     Lifecycle.DETACHED,
     Lifecycle.LEASE_ENDED,
     Lifecycle.AGENT_LOST,
-    # A session in lmkd's place says those last, and only at its end.
+    # A session in another killer's place says those last, and only at its end.
     Lifecycle.LMKD_RETURNED,
     Lifecycle.LMKD_RESTORED,
+    Lifecycle.OTHER_KILLER_RETURNED,
+    Lifecycle.OTHER_KILLER_RESTORED,
 )
 
 

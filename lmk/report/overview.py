@@ -157,6 +157,7 @@ class Overview:
                 ("kill path", f"{path}, carried by {carrier}"),
                 *([("because", hello.kill_path_why)] if hello.kill_path_why else []),
                 ("policy", policy),
+                *([("stopped", printable(now.stopped_units))] if now.stopped_units else []),
                 ("lease", self._lease_words()),
                 ("budget", self._budget()),
                 ("build", hello.build_id[:16]),

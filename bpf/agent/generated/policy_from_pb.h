@@ -26,6 +26,7 @@ static inline void lmk_policy_from_pb(const lmk_v1_Policy *pb, struct lmk_policy
 	*view = (struct lmk_policy){0};
 	view->dry_run = pb->dry_run;
 	view->allow_negative_floor = pb->allow_negative_floor;
+	view->other_killer = pb->other_killer;
 	view->timing_pressure_interval_ms = pb->timing.pressure_interval_ms;
 	view->timing_idle_interval_ms = pb->timing.idle_interval_ms;
 	view->timing_fill_rate_mb_per_s = pb->timing.fill_rate_mb_per_s;

@@ -24,6 +24,7 @@ struct lmk_app_rule {
 struct lmk_policy {
 	__u32 dry_run;
 	__u32 allow_negative_floor;
+	__u32 other_killer;
 	__u32 timing_pressure_interval_ms;
 	__u32 timing_idle_interval_ms;
 	__u32 timing_fill_rate_mb_per_s;

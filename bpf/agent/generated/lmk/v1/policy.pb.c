@@ -49,3 +49,4 @@ PB_BIND(lmk_v1_AppRule, lmk_v1_AppRule, AUTO)
 
 
 
+

@@ -10,6 +10,18 @@
 #endif
 
 /* Enum definitions */
+/* A killer in user space, by its systemd units and the sockets that start those. */
+typedef enum _lmk_v1_OtherKiller {
+    lmk_v1_OtherKiller_OTHER_KILLER_UNSPECIFIED = 0,
+    /* Nobody is stopped. */
+    lmk_v1_OtherKiller_OTHER_KILLER_NONE = 1,
+    /* Whichever of those below run. */
+    lmk_v1_OtherKiller_OTHER_KILLER_ANY = 2,
+    lmk_v1_OtherKiller_OTHER_KILLER_SYSTEMD_OOMD = 3,
+    lmk_v1_OtherKiller_OTHER_KILLER_EARLYOOM = 4,
+    lmk_v1_OtherKiller_OTHER_KILLER_NOHANG = 5
+} lmk_v1_OtherKiller;
+
 /* When to evaluate. */
 typedef enum _lmk_v1_Evaluate {
     lmk_v1_Evaluate_EVALUATE_UNSPECIFIED = 0,
@@ -287,6 +299,10 @@ typedef struct _lmk_v1_Policy {
  system processes die. */
     bool has_allow_negative_floor;
     bool allow_negative_floor;
+    /* Stopped while this policy kills, and started again at every end. Counts when a session attaches,
+ and not in a dry run. */
+    bool has_other_killer;
+    lmk_v1_OtherKiller other_killer;
     bool has_timing;
     lmk_v1_Timing timing;
     bool has_scarcity;
@@ -324,6 +340,10 @@ extern "C" {
 #endif
 
 /* Helper constants for enums */
+#define _lmk_v1_OtherKiller_MIN lmk_v1_OtherKiller_OTHER_KILLER_UNSPECIFIED
+#define _lmk_v1_OtherKiller_MAX lmk_v1_OtherKiller_OTHER_KILLER_NOHANG
+#define _lmk_v1_OtherKiller_ARRAYSIZE ((lmk_v1_OtherKiller)(lmk_v1_OtherKiller_OTHER_KILLER_NOHANG+1))
+
 #define _lmk_v1_Evaluate_MIN lmk_v1_Evaluate_EVALUATE_UNSPECIFIED
 #define _lmk_v1_Evaluate_MAX lmk_v1_Evaluate_EVALUATE_ON_PSI_EVENTS
 #define _lmk_v1_Evaluate_ARRAYSIZE ((lmk_v1_Evaluate)(lmk_v1_Evaluate_EVALUATE_ON_PSI_EVENTS+1))
@@ -336,6 +356,7 @@ extern "C" {
 #define _lmk_v1_Order_MAX lmk_v1_Order_ORDER_LARGEST_RSS
 #define _lmk_v1_Order_ARRAYSIZE ((lmk_v1_Order)(lmk_v1_Order_ORDER_LARGEST_RSS+1))
 
+#define lmk_v1_Policy_other_killer_ENUMTYPE lmk_v1_OtherKiller
 
 #define lmk_v1_Timing_evaluate_ENUMTYPE lmk_v1_Evaluate
 
@@ -355,7 +376,7 @@ extern "C" {
 
 
 /* Initializer values for message structs */
-#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, false, lmk_v1_Rest_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default}}
+#define lmk_v1_Policy_init_default               {false, "", false, 0, false, 0, false, _lmk_v1_OtherKiller_MIN, false, lmk_v1_Timing_init_default, false, lmk_v1_Scarcity_init_default, false, lmk_v1_Stall_init_default, false, lmk_v1_Swap_init_default, false, lmk_v1_Thrashing_init_default, false, lmk_v1_LowMem_init_default, false, lmk_v1_Reclaim_init_default, false, lmk_v1_Floors_init_default, false, lmk_v1_Kills_init_default, false, lmk_v1_Rest_init_default, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default, lmk_v1_UidRange_init_default}, 0, {lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default, lmk_v1_AppRule_init_default}}
 #define lmk_v1_Timing_init_default               {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_default             {false, 0, false, 0}
 #define lmk_v1_Stall_init_default                {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
@@ -368,7 +389,7 @@ extern "C" {
 #define lmk_v1_Rest_init_default                 {false, 0, false, 0, false, 0}
 #define lmk_v1_UidRange_init_default             {false, 0, false, 0}
 #define lmk_v1_AppRule_init_default              {0, {lmk_v1_UidRange_init_default}, false, 0, false, 0, false, 0, false, 0, false, 0}
-#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, false, lmk_v1_Rest_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero}}
+#define lmk_v1_Policy_init_zero                  {false, "", false, 0, false, 0, false, _lmk_v1_OtherKiller_MIN, false, lmk_v1_Timing_init_zero, false, lmk_v1_Scarcity_init_zero, false, lmk_v1_Stall_init_zero, false, lmk_v1_Swap_init_zero, false, lmk_v1_Thrashing_init_zero, false, lmk_v1_LowMem_init_zero, false, lmk_v1_Reclaim_init_zero, false, lmk_v1_Floors_init_zero, false, lmk_v1_Kills_init_zero, false, lmk_v1_Rest_init_zero, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero, lmk_v1_UidRange_init_zero}, 0, {lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero, lmk_v1_AppRule_init_zero}}
 #define lmk_v1_Timing_init_zero                  {false, 0, false, 0, false, 0, false, 0, false, 0, false, _lmk_v1_Evaluate_MIN, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Scarcity_init_zero                {false, 0, false, 0}
 #define lmk_v1_Stall_init_zero                   {false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
@@ -451,6 +472,7 @@ extern "C" {
 #define lmk_v1_Policy_name_tag                   1
 #define lmk_v1_Policy_dry_run_tag                2
 #define lmk_v1_Policy_allow_negative_floor_tag   3
+#define lmk_v1_Policy_other_killer_tag           4
 #define lmk_v1_Policy_timing_tag                 10
 #define lmk_v1_Policy_scarcity_tag               11
 #define lmk_v1_Policy_stall_tag                  20
@@ -470,6 +492,7 @@ extern "C" {
 X(a, STATIC,   OPTIONAL, STRING,   name,              1) \
 X(a, STATIC,   OPTIONAL, BOOL,     dry_run,           2) \
 X(a, STATIC,   OPTIONAL, BOOL,     allow_negative_floor,   3) \
+X(a, STATIC,   OPTIONAL, UENUM,    other_killer,      4) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  timing,           10) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  scarcity,         11) \
 X(a, STATIC,   OPTIONAL, MESSAGE,  stall,            20) \
@@ -647,7 +670,7 @@ extern const pb_msgdesc_t lmk_v1_AppRule_msg;
 #define lmk_v1_Floors_size                       12
 #define lmk_v1_Kills_size                        16
 #define lmk_v1_LowMem_size                       24
-#define lmk_v1_Policy_size                       3099
+#define lmk_v1_Policy_size                       3101
 #define lmk_v1_Reclaim_size                      12
 #define lmk_v1_Rest_size                         18
 #define lmk_v1_Scarcity_size                     8

@@ -87,7 +87,15 @@ typedef enum _lmk_v1_Lifecycle_Kind {
     /* lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing. */
     lmk_v1_Lifecycle_Kind_LMKD_RESTORED = 13,
     /* Somebody else started lmkd while it was replaced: the device is being given back to it. */
-    lmk_v1_Lifecycle_Kind_LMKD_RETURNED = 14
+    lmk_v1_Lifecycle_Kind_LMKD_RETURNED = 14,
+    /* The killers that the policy names in other_killer were stopped; their units are in the text. */
+    lmk_v1_Lifecycle_Kind_OTHER_KILLER_STOPPED = 15,
+    /* They run again: written before lmk's handlers stop killing. */
+    lmk_v1_Lifecycle_Kind_OTHER_KILLER_RESTORED = 16,
+    /* Somebody else started one of them: the device is being given back to it. */
+    lmk_v1_Lifecycle_Kind_OTHER_KILLER_RETURNED = 17,
+    /* The one that is named is not installed, does not run, or there is no systemd to stop it. */
+    lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING = 18
 } lmk_v1_Lifecycle_Kind;
 
 typedef enum _lmk_v1_Signal_Kind {
@@ -457,8 +465,8 @@ extern "C" {
 #define _lmk_v1_Lost_Where_ARRAYSIZE ((lmk_v1_Lost_Where)(lmk_v1_Lost_Where_CORRUPT+1))
 
 #define _lmk_v1_Lifecycle_Kind_MIN lmk_v1_Lifecycle_Kind_KIND_UNSPECIFIED
-#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_LMKD_RETURNED
-#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_LMKD_RETURNED+1))
+#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING
+#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING+1))
 
 #define _lmk_v1_Signal_Kind_MIN lmk_v1_Signal_Kind_KIND_UNSPECIFIED
 #define _lmk_v1_Signal_Kind_MAX lmk_v1_Signal_Kind_FILE_CACHE_KB
