@@ -140,6 +140,7 @@ int other_killer_stop(struct agent *agent, char *why, size_t size)
 {
 	lmk_v1_OtherKiller wanted = agent->policy.other_killer;
 	char *names[STOPPED_UNITS + 1], list[160];
+	bool told_again;
 	int error;
 
 	agent->session.other_killer = other_killer_name(wanted);
@@ -164,7 +165,9 @@ int other_killer_stop(struct agent *agent, char *why, size_t size)
 	}
 	stopped_units_list(&stopped, list, sizeof(list));
 	stopped_units_names(&stopped, names);
-	error = units_stop(names, why, size);
+	error = units_stop(names, &told_again, why, size);
+	if (told_again)
+		stopped_units_forget(agent->shared->dir);
 	if (error)
 		return error;
 	agent->others_stopped = true;

@@ -111,12 +111,13 @@ static int command(const char *verb, bool wait, char *const names[], __u64 patie
 	return error;
 }
 
-int units_stop(char *const names[], char *why, size_t size)
+int units_stop(char *const names[], bool *told_again, char *why, size_t size)
 {
 	int error = command("stop", true, names, STOP_NS, why, size);
 	char again[160];
 
-	if (error && command("start", false, names, ASK_NS, again, sizeof(again))) {
+	*told_again = error && !command("start", false, names, ASK_NS, again, sizeof(again));
+	if (error && !*told_again) {
 		size_t length = strlen(why);
 
 		snprintf(why + length, size - length, "; and not started again: %s", again);

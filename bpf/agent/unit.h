@@ -31,10 +31,11 @@ int unit_show(const char *name, struct unit *unit);
 bool unit_cgroup_runs(const char *cgroup);
 
 /*
- * Stops them together, and waits until they have. 0; or -errno with the reason in `why`: then
- * systemd was told to start them again, so that they run on, or come back once they have ended.
+ * Stops them together, and waits until they have. 0; or -errno with the reason in `why`.
+ * `told_again`: then systemd was told to start them again, so that they run on, or come back once
+ * they have ended.
  */
-int units_stop(char *const names[], char *why, size_t size);
+int units_stop(char *const names[], bool *told_again, char *why, size_t size);
 
 /* Starts them, and waits until they say that they are ready. 0; or -errno with why. */
 int units_start(char *const names[], char *why, size_t size);

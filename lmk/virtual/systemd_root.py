@@ -20,7 +20,7 @@ from lmk.virtual.kernels import Abi
 __all__ = ["build"]
 
 #: Raise when what :func:`_finish` does changes; the files are in the key by themselves.
-_LAYOUT = "systemd root 1"
+_LAYOUT = "systemd root 2"
 _ADBD_SUITE = "bookworm-backports"
 _FILES = {
     "systemd/adbd.service": "etc/systemd/system/adbd.service",
@@ -106,6 +106,7 @@ def _finish(tree: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.symlink_to(target)
+    (tree / "boot").mkdir(exist_ok=True)
     # Empty: systemd takes one for this boot.
     (tree / "etc/machine-id").write_text("")
     users, groups = _declared(tree)
