@@ -151,6 +151,8 @@ def test_what_does_not_parse_is_said_with_its_place_and_what_to_write(
         ("swap { low_swap_level: WATERMARK_UNSPECIFIED }", "swap.low_swap_level", "WATERMARK_HIGH"),
         ("low_mem { level: 9 }", "low_mem.level", "WATERMARK_HIGH"),
         ("kills { order: 9 }", "kills.order", "ORDER_OLDEST"),
+        ("other_killer: 9", "other_killer", "OTHER_KILLER_EARLYOOM"),
+        ("other_killer: OTHER_KILLER_UNSPECIFIED", "other_killer", "OTHER_KILLER_NONE"),
         ("kills { max_per_minute: 6001 }", "kills.max_per_minute", "100 a second"),
         ("only_uids { first: 5 last: 4 }", "only_uids[0]", "first (5) is above last (4)"),
         ("protected_uids { first: 5 }", "protected_uids[0]", "needs both"),

@@ -10,7 +10,7 @@ import pytest
 
 from lmk.policy import preset
 from lmk.policy.fields import flat
-from lmk.proto.policy_pb2 import AppRule, Evaluate, Order, Watermark
+from lmk.proto.policy_pb2 import AppRule, Evaluate, Order, OtherKiller, Watermark
 from lmk.proto.record_pb2 import Reason
 
 TEXT = (Path(__file__).parents[2] / "docs/policy.md").read_text()
@@ -22,6 +22,7 @@ ENUMS: dict[str, dict[str, int]] = {
     "swap.low_swap_level": {"low": Watermark.WATERMARK_LOW, "high": Watermark.WATERMARK_HIGH},
     "low_mem.level": {"low": Watermark.WATERMARK_LOW},
     "kills.order": {"largest gain": Order.ORDER_LARGEST_GAIN, "oldest": Order.ORDER_OLDEST},
+    "other_killer": {"none": OtherKiller.OTHER_KILLER_NONE},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmk.policy import core, preset
+from lmk.policy import core, parse, preset, stopped_killer
 from lmk.policy.check import _FLOORS
 from lmk.policy.fields import flat
 from lmk.policy.model import Process, Refusal
@@ -26,6 +26,16 @@ def test_the_largest_goes_first_and_a_higher_adj_before_it() -> None:
     spendable = Process(pid=12, adj=500, anon_kb=1)
     order = core.choose(preset("linux"), [small, large, spendable], 0)
     assert [process.pid for process in order] == [12, 11, 10]
+
+
+def test_it_stops_whichever_other_killer_runs_unless_it_only_looks() -> None:
+    wanted = preset("linux")
+    assert stopped_killer(wanted) == "any"
+    wanted.dry_run = True
+    assert stopped_killer(wanted) == "none"
+    assert stopped_killer(preset("default")) == "none"
+    wanted = parse("other_killer: OTHER_KILLER_SYSTEMD_OOMD")
+    assert stopped_killer(wanted) == "systemd-oomd"
 
 
 def test_nothing_is_moved_to_swap_at_rest() -> None:

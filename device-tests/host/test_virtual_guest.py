@@ -130,6 +130,7 @@ def test_name_that_is_none_is_refused(name: str) -> None:
         ({"cpus": 0}, r"1\.\.64 CPUs"),
         ({"zram_mb": -1}, "zram can be"),
         ({"adbd_user": "system"}, "root or shell"),
+        ({"init": "runit"}, "busybox or systemd"),
         ({"kernel_arguments": ["a b"]}, "not one kernel argument"),
         ({"kernel_arguments": [""]}, "not one kernel argument"),
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lmk.errors import LmkError, ProtocolError
-from lmk.virtual import elf, image
+from lmk.virtual import elf, image, systemd_root
 from lmk.virtual.cpio import Archive
 
 
@@ -113,3 +113,23 @@ def test_missing_module_is_named(tmp_path: Path) -> None:
     module(tmp_path, "virtio_net", "net_failover")
     with pytest.raises(LmkError, match="no module net_failover"):
         image._module_order(tmp_path)
+
+
+def test_the_users_that_packages_declare_are_there_once(tmp_path: Path) -> None:
+    folder = tmp_path / "usr/lib/sysusers.d"
+    folder.mkdir(parents=True)
+    (folder / "a.conf").write_text(
+        "# words\ng adm 4 -\nu root 0 - /root\nu games 5:60 -\nu-of-nobody x\n"
+    )
+    (folder / "b.conf").write_text('u oom - "a killer"\ng journal - -\nu oom - "again"\n')
+    users, groups = systemd_root._declared(tmp_path)
+    assert [line.split(":")[0::2][:2] for line in users.splitlines()] == [
+        ["games", "5"],
+        ["oom", "998"],
+    ]
+    assert [line.split(":")[0::2] for line in groups.splitlines()] == [
+        ["adm", "4"],
+        ["games", "5"],
+        ["oom", "998"],
+        ["journal", "997"],
+    ]

@@ -82,7 +82,8 @@ def build(packages: Sequence[str], abi: Abi) -> Path:
     debs = debian.fetch(own, suite, arch)
     adbd = [name for name in debian.closure(["adbd"], _ADBD_SUITE, arch) if name not in own]
     debs += debian.fetch(adbd, _ADBD_SUITE, arch)
-    layout = (_LAYOUT, repr((_FILES, _LINKS, _MASKED)), *(_rootfs(name) for name in _SHARED))
+    layout: list[str | bytes] = [_LAYOUT, repr((_FILES, _LINKS, _MASKED))]
+    layout += [_rootfs(name) for name in _SHARED]
     return debian_root.image(debs, layout, _finish)
 
 
