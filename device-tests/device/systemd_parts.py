@@ -6,18 +6,24 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from take_over_parts import Said
+
 from lmk import virtual
 from lmk.device.root import Root
+from lmk.report import Position
+from lmk.session import Session
 from lmk.virtual import Guest
 from lmk.workload.conversation import Conversation
 from lmk.workload.install import install
 
 __all__ = [
     "OOMD",
+    "Heard",
     "active",
     "booted_systemd",
     "drop_in",
@@ -64,6 +70,32 @@ def started_ns(root: Root, name: str) -> int:
     """When it was ready last, on the clock of records: a guest does not sleep."""
     said = root.run(f"systemctl show --value -p ActiveEnterTimestampMonotonic {name}")
     return int(said.text) * 1000
+
+
+class Heard:
+    """What a session says from its first record to its last, also while it ends."""
+
+    def __init__(self, session: Session) -> None:
+        self._records: list[Said] = []
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=self._listen, args=(session,))
+        self._thread.start()
+        assert self._begun.wait(_PATIENCE.total_seconds())
+
+    def _listen(self, session: Session) -> None:
+        begin = Position(session.hello.boot_id, session.hello.run, 1)
+        with session.records(begin, follow=True) as stream:
+            for record in stream:
+                if record.HasField("lifecycle"):
+                    life = record.lifecycle
+                    self._records.append(Said(record.time_ns, life.kind, life))
+                self._begun.set()
+
+    def all(self) -> list[Said]:
+        """Once the session is over."""
+        self._thread.join(_PATIENCE.total_seconds())
+        assert not self._thread.is_alive()
+        return self._records
 
 
 @contextmanager

@@ -13,7 +13,17 @@ from datetime import timedelta
 
 import pytest
 from conftest import connected
-from systemd_parts import OOMD, active, booted_systemd, drop_in, killers, login, started_ns, unit
+from systemd_parts import (
+    OOMD,
+    Heard,
+    active,
+    booted_systemd,
+    drop_in,
+    killers,
+    login,
+    started_ns,
+    unit,
+)
 from take_over_parts import harmless, kill_9, only, said, said_since, until
 from test_cli_device import Command
 
@@ -71,6 +81,15 @@ def stopping(killer: OtherKiller.ValueType = OtherKiller.OTHER_KILLER_SYSTEMD_OO
     return policy
 
 
+@contextlib.contextmanager
+def masked(root: Root) -> Iterator[None]:
+    root.run(f"systemctl mask --runtime {OOMD}")
+    try:
+        yield
+    finally:
+        root.run(f"systemctl unmask --runtime {OOMD}")
+
+
 def attach(device: Device, *, lease: timedelta | None = None) -> Session:
     return lmk.attach(device, stopping(), lease=lease).keep()
 
@@ -84,14 +103,14 @@ def test_it_is_stopped_once_the_handlers_decide_and_back_before_they_go(
     assert session.status().stopped_units == f"{_SOCKET}, {OOMD}"
     shown = Command(device.serial).run("status").split("\n")
     assert [line for line in shown if line.split() == ["stopped", f"{_SOCKET},", OOMD]]
-    begun = said(session, session.hello.run)
-    stopped = only(begun, Lifecycle.OTHER_KILLER_STOPPED)
-    assert only(begun, Lifecycle.SELF_TEST).time_ns < stopped.time_ns
+    heard = Heard(session)
     assert lmk.detach(device)
     assert killers(root) == {OOMD}
-    ended = said_since(device, session.hello.run)
-    restored = only(ended, Lifecycle.OTHER_KILLER_RESTORED)
-    asked = only(ended, Lifecycle.DETACHED)
+    records = heard.all()
+    stopped = only(records, Lifecycle.OTHER_KILLER_STOPPED)
+    assert only(records, Lifecycle.SELF_TEST).time_ns < stopped.time_ns
+    restored = only(records, Lifecycle.OTHER_KILLER_RESTORED)
+    asked = only(records, Lifecycle.DETACHED)
     assert asked.time_ns < started_ns(root, OOMD) < restored.time_ns
 
 
@@ -144,6 +163,7 @@ def test_under_pressure_a_unit_dies_by_its_rule_and_the_way_in_does_not(
 
 
 def test_the_end_of_the_lease_starts_it(device: Device, root: Root) -> None:
+    # Nobody asks for anything, as where the cable was pulled.
     session = attach(device, lease=timedelta(seconds=3))
     until(lambda: gather(root).session is None)
     assert killers(root) == {OOMD}
@@ -185,18 +205,22 @@ def test_with_agent_and_guardian_dead_lmk_goes_on_until_the_next_attach_or_detac
     device: Device, root: Root
 ) -> None:
     session = attach(device)
-    for again in (True, False):
+    for end in ("attach", "detach", "without the program"):
         status = session.status()
         kill_9(root, status.guardian_pid, status.agent_pid)
         assert killers(root) == {"lmk"}
         assert gather(root).units_stopped
-        if again:
+        if end == "detach":
+            assert lmk.detach(device)
+            assert killers(root) == {OOMD}
+        if end != "without the program":
             session = attach(device)
             assert killers(root) == {"lmk"}
             assert session.status().stopped_units == status.stopped_units
+    # Also where somebody has removed the program.
+    root.run(f"rm {gather(root).directory}/lmk-agent")
     assert lmk.detach(device)
     assert killers(root) == {OOMD}
-    only(said_since(device, session.hello.run + 1), Lifecycle.OTHER_KILLER_RESTORED)
 
 
 def test_a_new_adbd_leaves_agent_and_guardian_alone(device: Device, root: Root) -> None:
@@ -221,11 +245,11 @@ def test_a_new_adbd_leaves_agent_and_guardian_alone(device: Device, root: Root) 
 
 
 def test_one_that_somebody_starts_gets_the_device_back(device: Device, root: Root) -> None:
-    session = attach(device)
+    heard = Heard(attach(device))
     assert root.run(f"systemctl start {OOMD}").exit_code == 0
     until(lambda: gather(root).session is None and not gather(root).pinned)
     assert killers(root) == {OOMD}
-    records = said_since(device, session.hello.run)
+    records = heard.all()
     returned = only(records, Lifecycle.OTHER_KILLER_RETURNED)
     assert OOMD in returned.life.text
     assert returned.time_ns < only(records, Lifecycle.OTHER_KILLER_RESTORED).time_ns
@@ -252,14 +276,25 @@ def test_one_that_will_not_stop_goes_on_and_nothing_is_attached(device: Device, 
 
 
 def test_one_that_could_not_be_started_again_is_not_stopped(device: Device, root: Root) -> None:
-    root.run(f"systemctl mask --runtime {OOMD}")
-    try:
+    with masked(root):
         with pytest.raises(UsageError, match="runs but is masked"):
             attach(device)
         assert killers(root) == {OOMD}
         assert gather(root).session is None
-    finally:
-        root.run(f"systemctl unmask --runtime {OOMD}")
+
+
+def test_one_that_does_not_start_is_said_and_the_next_detach_tries_again(
+    device: Device, root: Root
+) -> None:
+    attach(device)
+    with masked(root):
+        with pytest.raises(TransientError, match="who was replaced is not back"):
+            lmk.detach(device)
+        assert gather(root).units_stopped
+        assert not gather(root).pinned, "every step is done, also after one that failed"
+    assert lmk.detach(device)
+    assert not gather(root).units_stopped
+    assert not lmk.detach(device)
 
 
 def test_any_stops_all_that_run_and_shadow_and_none_stop_nobody(device: Device, root: Root) -> None:
@@ -297,6 +332,7 @@ def test_a_reboot_leaves_the_killer_that_is_enabled_and_no_other(
     note = "/data/lmk/units-stopped"
     with booted_systemd("reboot", enabled, kernel=kernel) as guest, connected(guest.name) as device:
         root = find_root(device)
+        until(lambda: active(root, OOMD))
         attach(device)
         assert killers(root) == {"lmk"}
         noted = root.run(f"cat {note}").text
