@@ -297,7 +297,7 @@ def test_one_that_does_not_start_is_said_and_the_next_detach_tries_again(
     assert not lmk.detach(device)
 
 
-def test_any_stops_all_that_run_and_shadow_and_none_stop_nobody(device: Device, root: Root) -> None:
+def test_any_stops_all_that_run_and_shadow_stops_nobody(device: Device, root: Root) -> None:
     both = {OOMD, _EARLYOOM}
     root.run(f"systemctl start {_EARLYOOM}")
     wanted = stopping(OtherKiller.OTHER_KILLER_ANY)
@@ -310,38 +310,31 @@ def test_any_stops_all_that_run_and_shadow_and_none_stop_nobody(device: Device, 
     shadow.dry_run = True
     with pytest.raises(UsageError, match="the other killer is stopped"):
         session.set_policy(shadow)
-    lmk.attach(device, harmless()).keep()
+    # One that is not installed is said, and the session goes on.
+    session = lmk.attach(device, stopping(OtherKiller.OTHER_KILLER_NOHANG)).keep()
     assert killers(root) == {"lmk", *both}
+    missing = only(said(session, session.hello.run), Lifecycle.OTHER_KILLER_MISSING)
+    assert "nohang is not installed" in missing.life.text
     root.run(f"systemctl stop {_EARLYOOM}")
 
 
-def test_one_that_is_not_installed_is_said_and_the_session_goes_on(
-    device: Device, root: Root
-) -> None:
-    session = lmk.attach(device, stopping(OtherKiller.OTHER_KILLER_NOHANG)).keep()
-    assert killers(root) == {"lmk", OOMD}
-    missing = only(said(session, session.hello.run), Lifecycle.OTHER_KILLER_MISSING)
-    assert "nohang is not installed" in missing.life.text
-
-
 def test_a_reboot_leaves_the_killer_that_is_enabled_and_no_other(
-    pytestconfig: pytest.Config,
+    device: Device, root: Root, pytestconfig: pytest.Config
 ) -> None:
+    """A guest forgets /data with its boot; a device does not: what was noted there goes along."""
+    attach(device)
+    note = f"{gather(root).directory}/units-stopped"
+    noted = root.run(f"cat {note}").text
     kernel = pytestconfig.getoption("--kernel")
-    enabled = f"systemd.wants={OOMD}"
-    note = "/data/lmk/units-stopped"
-    with booted_systemd("reboot", enabled, kernel=kernel) as guest, connected(guest.name) as device:
-        root = find_root(device)
-        until(lambda: active(root, OOMD))
-        attach(device)
-        assert killers(root) == {"lmk"}
-        noted = root.run(f"cat {note}").text
-    with booted_systemd("reboot", enabled, kernel=kernel) as guest, connected(guest.name) as device:
-        root = find_root(device)
+    with (
+        booted_systemd("reboot", f"systemd.wants={OOMD}", kernel=kernel) as guest,
+        connected(guest.name) as rebooted,
+    ):
+        root = find_root(rebooted)
         until(lambda: active(root, OOMD))
         assert killers(root) == {OOMD}
-        # What was noted in another boot is nobody's debt: here it ran, and was stopped by others.
+        # Nobody's debt in this boot: here it was somebody else who stopped it.
         root.run(f"mkdir -m 700 -p /data/lmk; cat >{note}", stdin=noted.encode())
         root.run(f"systemctl stop {OOMD} {_SOCKET}")
-        assert not lmk.detach(device)
+        assert not lmk.detach(rebooted)
         assert killers(root) == set()
