@@ -265,10 +265,10 @@ def start_agent(
     directory = facts.directory
     in_place = f"--replace-lmkd --lmkd-prockill-bytes {prockill_bytes} " if replace_lmkd else ""
     # systemd ends what is left in a unit when that stops, as adbd's when adbd dies: neither agent
-    # nor guardian are adbd's. Where it does not run, the words vanish.
+    # nor guardian are adbd's. Where it does not run, or makes no scope, the words vanish.
     of_its_own = (
-        "s=; [ -d /run/systemd/system ] && command -v systemd-run >/dev/null && "
-        "s='systemd-run --quiet --scope --collect --slice=system.slice --unit=lmk-session'; "
+        "s='systemd-run --quiet --scope --collect --slice=system.slice --description=lmk'; "
+        "$s true >/dev/null 2>&1 || s=; "
     )
     # Of this shell alone: of two that start at once, each reads what it wrote itself.
     command = (

@@ -106,7 +106,8 @@ static int find(struct agent *agent, lmk_v1_OtherKiller wanted, char *why, size_
 		}
 		if (named && !installed)
 			agent_say(agent, lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING, NULL,
-				  "%s is not installed: nobody is stopped", killers[i].name);
+				  "%s is not installed, or masked: nobody is stopped",
+				  killers[i].name);
 		else if (named && !stopped.count)
 			agent_say(agent, lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING, NULL,
 				  "%s did not run, and is not started at the end", killers[i].name);
