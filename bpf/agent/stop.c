@@ -15,6 +15,7 @@
 #include "give_back.h"
 #include "leftovers.h"
 #include "lmk/v1/control.pb.h"
+#include "lmkd_replaced.h"
 #include "process.h"
 #include "session_file.h"
 #include "shared.h"
@@ -127,11 +128,12 @@ static void remove_pins(const char *dir)
 	leftovers_spool(&shared, lmk_v1_Lifecycle_Kind_DETACHED,
 			"agent and guardian were dead; their handlers were removed");
 	error = give_back(&shared, true);
-	if (error)
-		fail(EXIT_TRANSIENT,
-		     pins_present() ? "not all of " LMK_PIN_DIR " could be removed: %s"
-				    : "the handlers are gone, but who was replaced is not back: %s",
+	if (error && pins_present())
+		fail(EXIT_TRANSIENT, "not all of " LMK_PIN_DIR " could be removed: %s",
 		     strerror(-error));
+	if (error)
+		fail(EXIT_TRANSIENT, "the handlers are gone, but %s is not back: %s",
+		     lmkd_replaced(dir) ? "lmkd" : "the other killer", strerror(-error));
 }
 
 int stop_main(const char *dir)

@@ -288,7 +288,7 @@ def test_one_that_does_not_start_is_said_and_the_next_detach_tries_again(
 ) -> None:
     attach(device)
     with masked(root):
-        with pytest.raises(TransientError, match="who was replaced is not back"):
+        with pytest.raises(TransientError, match="the other killer is not back"):
             lmk.detach(device)
         assert gather(root).units_stopped
         assert not gather(root).pinned, "every step is done, also after one that failed"
