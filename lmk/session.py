@@ -228,7 +228,10 @@ class Session:
         while True:
             try:
                 return self._hear_hello()
-            except ServiceRefusedError:
+            except SessionOverError:
+                raise
+            except TransientError:
+                # Nobody listens there, or one that is just dying took the connection.
                 if time.monotonic() >= end:
                     raise
                 self._refresh()
@@ -240,6 +243,8 @@ class Session:
                 self.device, self._file, position, follow=follow
             ),
             follow=False,
+            # On these names once: whoever comes after a dead one has others.
+            patience=timedelta(0),
             check=lambda hello: control.check_hello(hello, self._file, self._build_id),
         )
         with stream:

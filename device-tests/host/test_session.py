@@ -15,6 +15,7 @@ from lmk.build import Bundle, BundleFile
 from lmk.control import SessionFile, check_hello, parse_session_file
 from lmk.device.interface import CommandResult, Device
 from lmk.device.root import Root, find_root
+from lmk.device.service import ServiceRefusedError
 from lmk.errors import (
     LmkError,
     ProtocolError,
@@ -25,9 +26,10 @@ from lmk.errors import (
 from lmk.install import gather, start_agent
 from lmk.policy import preset
 from lmk.proto.control_pb2 import ControlReply, ControlRequest, Done, Error, GetStatus
-from lmk.proto.record_pb2 import Hello
-from lmk.report import parse_position
+from lmk.proto.record_pb2 import Hello, Record
+from lmk.report import encode_record, parse_position
 from lmk.report.wire import encode_varint
+from lmk.session import Session
 
 TOKEN = bytes(range(16))
 SESSION = f"""record_socket=lmk-records-1
@@ -354,3 +356,48 @@ def test_places_in_a_stream() -> None:
     for wrong in ("", "x", "0", "1:", ":1", "0:1", "-1", "1:2:3", "\u0661"):
         with pytest.raises(UsageError, match="is not a place in a stream"):
             place(wrong)
+
+
+# -- an agent that is being replaced ---------------------------------------------------------------
+
+
+class DyingAgent(ScriptedDevice):
+    """Its first agent takes connections and hangs up, then is gone; the second has other names."""
+
+    def __init__(self, *answers: str | CommandResult) -> None:
+        super().__init__(*answers)
+        self.opened: list[str] = []
+        hello = Hello(
+            protocol_version=1,
+            build_id="ab" * 32,
+            boot_id="boot-1",
+            run=4,
+            first_seq=1,
+            next_seq=1,
+            token_proof=hashlib.sha256(b"lmk-hello" + TOKEN).digest()[:16],
+        )
+        self.hello = encode_record(Record(time_ns=1, hello=hello))
+
+    def open(self, service: str, **_options: Any) -> ScriptedStream:
+        self.opened.append(service)
+        if service.endswith("-2"):
+            return ScriptedStream(self.hello)
+        if self.opened.count(service) > 1:
+            raise ServiceRefusedError(f"{service} is refused")
+        return ScriptedStream(b"")
+
+
+def test_an_agent_that_dies_before_its_hello_is_not_waited_for_on_its_own_names() -> None:
+    lines = "".join(f"session={line}\n" for line in SESSION.splitlines())
+    old = f"{FACTS}owner=0 directory\nserves=1\n{lines}"
+    device = DyingAgent(old, old.replace("lmk-records-1", "lmk-records-2"))
+    root = Root(as_device(device), "{}")
+    file = parse_session_file(SESSION, "/data/lmk")
+    session = Session(root, file, None, detach_at_exit=False)
+    assert session.hello.run == 4
+    # Asked once more, as after a broken link, and then of whoever came after it.
+    assert set(device.opened) == {
+        "localabstract:lmk-records-1",
+        "localabstract:lmk-records-2",
+    }
+    assert len(device.opened) <= 5
