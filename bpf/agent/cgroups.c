@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "event_source.h"
 #include "exit_code.h"
+#include "inotify_events.h"
 #include "lmk/abi.h"
 #include "policy/cgroup_name.h"
 #include "policy/rules.h"
@@ -203,24 +203,14 @@ int cgroups_find(const lmk_v1_Policy *policy, int epoll_fd,
 	return walk.error;
 }
 
+static bool is_new(const struct inotify_event *event)
+{
+	return event->mask & IN_CREATE;
+}
+
 bool cgroups_changed(void)
 {
-	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-	bool changed = false;
-
-	while (watch_fd >= 0) {
-		ssize_t got = read(watch_fd, events, sizeof(events));
-
-		if (got <= 0)
-			break;
-		for (ssize_t at = 0; at < got;) {
-			const struct inotify_event *event = (const void *)(events + at);
-
-			at += (ssize_t)(sizeof(*event) + event->len);
-			changed = changed || event->mask & (IN_CREATE | IN_Q_OVERFLOW);
-		}
-	}
-	return changed;
+	return inotify_heard(watch_fd, is_new);
 }
 
 void cgroups_unwatch(void)

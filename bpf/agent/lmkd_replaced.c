@@ -1,63 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lmkd_replaced.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "boot_note.h"
 #include "exit_code.h"
 #include "lmkd_service.h"
-#include "process.h"
-#include "session_file.h"
 
-static void note_path(char path[160], const char *dir)
-{
-	snprintf(path, 160, "%s/lmkd-stopped", dir);
-}
+#define NOTE "lmkd-stopped"
 
 int lmkd_replaced_note(const char *dir)
 {
-	char path[160], boot_id[40];
-	int fd, error = read_boot_id(boot_id);
-
-	if (error)
-		return error;
-	note_path(path, dir);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, boot_id, strlen(boot_id)) != (ssize_t)strlen(boot_id)) {
-		error = errno ? -errno : -ENOSPC;
-		unlink(path);
-	}
-	close(fd);
-	return error;
+	return boot_note_write(dir, NOTE, "");
 }
 
 bool lmkd_replaced(const char *dir)
 {
-	char path[160], noted[40], boot_id[40];
+	char nothing[8];
 
-	note_path(path, dir);
-	if (read_small_file(path, noted, sizeof(noted)) < 0)
-		return false;
-	/* Rather once too often started than never: a note that says less counts too. */
-	if (noted[0] && !read_boot_id(boot_id) && strcmp(noted, boot_id)) {
-		unlink(path);
-		return false;
-	}
-	return true;
+	return boot_note_read(dir, NOTE, nothing, sizeof(nothing));
 }
 
 void lmkd_replaced_forget(const char *dir)
 {
-	char path[160];
-
-	note_path(path, dir);
-	if (unlink(path) && errno != ENOENT)
-		log_line("%s: %s", path, strerror(errno));
+	boot_note_forget(dir, NOTE);
 }
 
 int lmkd_restore(const char *dir, __u64 *answered_ns)

@@ -55,10 +55,17 @@ void lmkd_tell(struct agent *agent, const struct kill *kill)
 	char name[LMKD_NAME_MAX + 1];
 	struct lmkd_killed killed;
 
-	if (!agent->lmkd || !lmkd_report(kill, &killed, name))
-		return;
-	lmkd_leave_traces(kill, &killed);
-	lmkd_server_killed(agent->lmkd, &killed);
+	if (agent->lmkd && lmkd_report(kill, &killed, name))
+		lmkd_server_killed(agent->lmkd, &killed);
+}
+
+void lmkd_trace(const struct agent *agent, const struct kill *kill)
+{
+	char name[LMKD_NAME_MAX + 1];
+	struct lmkd_killed killed;
+
+	if (agent->lmkd && lmkd_report(kill, &killed, name))
+		lmkd_leave_traces(kill, &killed);
 }
 
 void lmkd_leave(struct agent *agent)

@@ -11,8 +11,10 @@
  */
 int lmkd_serve(struct agent *agent);
 
-/* Tells of a kill, if the socket is served. */
+/* Tells who is connected of a kill, if the socket is served. */
 void lmkd_tell(struct agent *agent, const struct kill *kill);
+/* What is left of it for a phone's tools: reads files, so it comes after the record is safe. */
+void lmkd_trace(const struct agent *agent, const struct kill *kill);
 
 /*
  * No more: who is connected finds itself dropped, and comes again. The file stays: init replaces

@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
-#include <unistd.h>
 
 #include "event_source.h"
 #include "exit_code.h"
+#include "inotify_events.h"
 #include "stopped_units.h"
 #include "unit.h"
 
@@ -202,26 +201,22 @@ void other_killer_check(struct agent *agent)
 	}
 }
 
+/* A cgroup by the name that one of theirs had. */
+static bool is_theirs(const struct inotify_event *event)
+{
+	for (unsigned int i = 0; event->len && i < stopped.count; i++) {
+		const char *last = strrchr(stopped.units[i].cgroup, '/');
+
+		if (last && !strcmp(last + 1, event->name))
+			return true;
+	}
+	return false;
+}
+
 void other_killer_hear(struct agent *agent)
 {
-	char events[1024] __attribute__((aligned(8)));
-	bool theirs = false;
-	ssize_t got;
-
-	while ((got = read(place_fd, events, sizeof(events))) > 0) {
-		for (char *at = events; at < events + got;) {
-			struct inotify_event *event = (void *)at;
-
-			for (unsigned int i = 0; event->len && i < stopped.count; i++) {
-				const char *last = strrchr(stopped.units[i].cgroup, '/');
-
-				theirs = theirs || (last && !strcmp(last + 1, event->name));
-			}
-			at += sizeof(*event) + event->len;
-		}
-	}
 	/* systemd makes the cgroup before the process. */
-	if (theirs)
+	if (inotify_heard(place_fd, is_theirs))
 		agent_expect_daemon(agent);
 }
 

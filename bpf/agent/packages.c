@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "event_source.h"
 #include "exit_code.h"
+#include "inotify_events.h"
 
 /* The file is replaced by a rename, so its directory is watched. */
 #define DIRECTORY "/data/system"
@@ -117,25 +117,16 @@ bool packages_watch(int epoll_fd)
 	return watching;
 }
 
+static bool is_of_list(const struct inotify_event *event)
+{
+	if (event->mask & IN_MOVE_SELF)
+		inotify_rm_watch(watch_fd, event->wd);
+	if (event->mask & (IN_IGNORED | IN_MOVE_SELF))
+		watching = false; /* looked for again at the next look around */
+	return event->len && !strcmp(event->name, LIST);
+}
+
 bool packages_changed(void)
 {
-	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-	bool changed = false;
-	ssize_t got;
-
-	while ((got = read(watch_fd, events, sizeof(events))) > 0) {
-		for (ssize_t at = 0; at < got;) {
-			const struct inotify_event *event = (const void *)(events + at);
-
-			at += (ssize_t)(sizeof(*event) + event->len);
-			if (event->mask & IN_MOVE_SELF)
-				inotify_rm_watch(watch_fd, event->wd);
-			if (event->mask & (IN_IGNORED | IN_MOVE_SELF))
-				watching = false; /* looked for again at the next look around */
-			if (event->mask & IN_Q_OVERFLOW ||
-			    (event->len && !strcmp(event->name, LIST)))
-				changed = true;
-		}
-	}
-	return changed;
+	return inotify_heard(watch_fd, is_of_list);
 }

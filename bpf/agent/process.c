@@ -43,6 +43,25 @@ ssize_t read_small_file(const char *path, char *text, size_t size)
 	return (ssize_t)have;
 }
 
+int replace_file(const char *path, const char *text, size_t length)
+{
+	char temporary[192];
+	int fd, error = 0;
+
+	snprintf(temporary, sizeof(temporary), "%s.new", path);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, length) != (ssize_t)length)
+		error = errno ? -errno : -ENOSPC;
+	close(fd);
+	if (!error && rename(temporary, path))
+		error = -errno;
+	if (error)
+		unlink(temporary);
+	return error;
+}
+
 int write_small_file(const char *path, const char *text)
 {
 	size_t length = strlen(text);

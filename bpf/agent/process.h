@@ -51,6 +51,8 @@ int pidfd_release_memory(int pidfd);
 
 /* At most `size` - 1 bytes of a small file, NUL-terminated. Bytes read, or -errno. */
 ssize_t read_small_file(const char *path, char *text, size_t size);
+/* Writes a file of root's that others see as it was or whole, never in part. 0 or -errno. */
+int replace_file(const char *path, const char *text, size_t length);
 /* Replaces what a small existing file holds (procfs, sysfs). 0 or -errno. */
 int write_small_file(const char *path, const char *text);
 

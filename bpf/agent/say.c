@@ -175,6 +175,7 @@ static void report_own(struct agent *agent)
 			spool(agent, payload,
 			      record_kill(payload, agent->spool.run, agent->spool.next_seq, first,
 					  policy_of(agent, first)));
+			lmkd_trace(agent, first);
 		}
 		shared->last_kill_id = first->event.kill_id;
 		/* The next to die are likely these: read their names while they are well. */

@@ -2,7 +2,6 @@
 #include "session_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +54,8 @@ int read_boot_id(char boot_id[40])
 
 int session_write(const char *dir, const struct session *session)
 {
-	char path[160], temporary[170], text[1024], token[2 * TOKEN_BYTES + 1];
-	int fd, length, error = 0;
+	char path[160], text[1024], token[2 * TOKEN_BYTES + 1];
+	int length;
 
 	for (int i = 0; i < TOKEN_BYTES; i++)
 		snprintf(token + 2 * i, 3, "%02x", session->token[i]);
@@ -73,18 +72,7 @@ int session_write(const char *dir, const struct session *session)
 			  session->replacing ? "replaced" : "kept",
 			  session->other_killer ? session->other_killer : "none");
 	snprintf(path, sizeof(path), "%s/session", dir);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, (size_t)length) != length)
-		error = errno ? -errno : -ENOSPC;
-	close(fd);
-	if (!error && rename(temporary, path))
-		error = -errno;
-	if (error)
-		unlink(temporary);
-	return error;
+	return replace_file(path, text, (size_t)length);
 }
 
 static void take_field(struct session *session, const char *key, const char *value)

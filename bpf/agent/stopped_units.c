@@ -1,64 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stopped_units.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "boot_note.h"
 #include "exit_code.h"
-#include "process.h"
-#include "session_file.h"
 
-/* The boot id, then a line for each: its name, a space, its cgroup. */
-#define NOTE_BYTES (STOPPED_UNITS * (UNIT_NAME + UNIT_CGROUP) + 64)
-
-static void note_path(char path[160], const char *dir)
-{
-	snprintf(path, 160, "%s/units-stopped", dir);
-}
+#define NOTE "units-stopped"
+/* A line for each: its name, a space, its cgroup. */
+#define LINES_BYTES (STOPPED_UNITS * (UNIT_NAME + UNIT_CGROUP))
 
 int stopped_units_note(const char *dir, const struct stopped_units *stopped)
 {
-	char path[160], temporary[170], boot_id[40], text[NOTE_BYTES];
-	int fd, error = read_boot_id(boot_id);
-	size_t length;
+	char lines[LINES_BYTES] = "";
+	size_t length = 0;
 
-	if (error)
-		return error;
-	length = (size_t)snprintf(text, sizeof(text), "%s\n", boot_id);
 	for (unsigned int i = 0; i < stopped->count; i++)
-		length += (size_t)snprintf(text + length, sizeof(text) - length, "%s %s\n",
+		length += (size_t)snprintf(lines + length, sizeof(lines) - length, "%s %s\n",
 					   stopped->units[i].name, stopped->units[i].cgroup);
-	note_path(path, dir);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, length) != (ssize_t)length)
-		error = errno ? -errno : -ENOSPC;
-	close(fd);
-	if (!error && rename(temporary, path))
-		error = -errno;
-	if (error)
-		unlink(temporary);
-	return error;
+	return boot_note_write(dir, NOTE, lines);
 }
 
 bool stopped_units_read(const char *dir, struct stopped_units *stopped)
 {
-	char path[160], boot_id[40], text[NOTE_BYTES], *line, *rest = text;
+	char lines[LINES_BYTES], *line, *rest = lines;
 
 	stopped->count = 0;
-	note_path(path, dir);
-	if (read_small_file(path, text, sizeof(text)) < 0)
+	if (!boot_note_read(dir, NOTE, lines, sizeof(lines)))
 		return false;
-	line = strsep(&rest, "\n");
-	if (!read_boot_id(boot_id) && strcmp(line, boot_id)) {
-		unlink(path);
-		return false;
-	}
 	while ((line = strsep(&rest, "\n")) && stopped->count < STOPPED_UNITS) {
 		char *cgroup = strchr(line, ' ');
 
@@ -81,11 +51,7 @@ bool stopped_units_noted(const char *dir)
 
 void stopped_units_forget(const char *dir)
 {
-	char path[160];
-
-	note_path(path, dir);
-	if (unlink(path) && errno != ENOENT)
-		log_line("%s: %s", path, strerror(errno));
+	boot_note_forget(dir, NOTE);
 }
 
 void stopped_units_names(struct stopped_units *stopped, char *names[STOPPED_UNITS + 1])

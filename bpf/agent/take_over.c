@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "event_source.h"
 #include "exit_code.h"
+#include "inotify_events.h"
 #include "lmkd_replaced.h"
 #include "lmkd_serve.h"
 #include "lmkd_service.h"
@@ -120,21 +119,14 @@ void take_over_check(struct agent *agent)
 	agent->give_back = GIVE_BACK_LMKD_RETURNED;
 }
 
+static bool is_lmkds_socket(const struct inotify_event *event)
+{
+	return event->len && !strcmp(event->name, SOCKET_FILE);
+}
+
 void take_over_hear_place(struct agent *agent)
 {
-	char events[1024] __attribute__((aligned(8)));
-	bool ours = false;
-	ssize_t got;
-
-	while ((got = read(place_fd, events, sizeof(events))) > 0) {
-		for (char *at = events; at < events + got;) {
-			struct inotify_event *event = (void *)at;
-
-			ours = ours || (event->len && !strcmp(event->name, SOCKET_FILE));
-			at += sizeof(*event) + event->len;
-		}
-	}
-	if (ours)
+	if (inotify_heard(place_fd, is_lmkds_socket))
 		agent_expect_daemon(agent);
 }
 

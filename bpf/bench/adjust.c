@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +27,7 @@
 #include "host.h"
 #include "identity.h"
 #include "lines.h"
+#include "lmkd_client.h"
 #include "options.h"
 
 #define LMK_PROCPRIO   1
@@ -55,35 +55,12 @@ static const struct bench_option table[] = {
 	{NULL, NULL, NULL, 0, 0, NULL},
 };
 
-static int connect_to(const char *place)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	if (strlen(place) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, place, strlen(place) + 1);
-	lmkd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (lmkd < 0 || connect(lmkd, (struct sockaddr *)&address, sizeof(address)))
-		return -errno;
-	return 0;
-}
-
-/* It blocks while lmkd does not keep up, as ActivityManager's does. */
-static int tell(const int32_t *words, size_t count)
-{
-	uint32_t packet[1 + 4 * PER_PACKET];
-
-	for (size_t i = 0; i < count; i++)
-		packet[i] = htonl((uint32_t)words[i]);
-	return send(lmkd, packet, count * sizeof(packet[0]), MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 /* How many were killed: it is answered when all before it were carried out. */
 static int wait_for_all(void)
 {
 	const int32_t question[] = {LMK_GETKILLCNT, 1001, 0};
 	uint32_t answer[2];
-	int error = tell(question, 3);
+	int error = lmkd_send(lmkd, question, 3);
 
 	if (error)
 		return error;
@@ -110,7 +87,7 @@ static int tell_some(int first, int per_packet, int adj)
 		words[count++] = adj;
 		words[count++] = 0; /* an app */
 	}
-	return tell(words, count);
+	return lmkd_send(lmkd, words, count);
 }
 
 static int count_wrong(void)
@@ -215,9 +192,9 @@ int run_adjust(int argc, char **argv)
 		say_error(error, "cannot start %d processes", (int)processes);
 		return 1;
 	}
-	error = connect_to(path);
-	if (error) {
-		say_error(error, "cannot reach lmkd at %s", path);
+	lmkd = lmkd_connect(path);
+	if (lmkd < 0) {
+		say_error(lmkd, "cannot reach lmkd at %s", path);
 		return 1;
 	}
 	host_begin(lease_s, NULL);

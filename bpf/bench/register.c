@@ -5,30 +5,26 @@
  *
  *     lmk-bench register --socket PATH
  *
- * On stdin: "prio PID UID OOM_SCORE_ADJ" and "remove PID". Packets are of big-endian int32
- * (AOSP system/memory/lmkd/include/lmkd.h). Event: "start".
+ * On stdin: "prio PID UID OOM_SCORE_ADJ" and "remove PID". Event: "start".
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "bench.h"
 #include "host.h"
 #include "identity.h"
 #include "lines.h"
+#include "lmkd_client.h"
 #include "options.h"
 
-#define LMK_PROCPRIO	   1
-#define LMK_PROCREMOVE	   2
-#define LMK_PROCPURGE	   3
-#define LMK_PROC_TYPE_APP  0
-#define LMK_PACKET_MAX_INT 6
+#define LMK_PROCPRIO	  1
+#define LMK_PROCREMOVE	  2
+#define LMK_PROCPURGE	  3
+#define LMK_PROC_TYPE_APP 0
 
 static const char *path = "/dev/socket/lmkd";
 static int64_t lease_s;
@@ -39,30 +35,6 @@ static const struct bench_option table[] = {
 	{"lease-s", &lease_s, NULL, 0, 3600, "end when no byte came on stdin for that long"},
 	{NULL, NULL, NULL, 0, 0, NULL},
 };
-
-static int tell(const int32_t *words, size_t count)
-{
-	uint32_t packet[LMK_PACKET_MAX_INT];
-
-	for (size_t i = 0; i < count; i++)
-		packet[i] = htonl((uint32_t)words[i]);
-	if (send(lmkd, packet, count * sizeof(packet[0]), MSG_NOSIGNAL) < 0)
-		return -errno;
-	return 0;
-}
-
-static int connect_to(const char *place)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	if (strlen(place) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, place, strlen(place) + 1);
-	lmkd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (lmkd < 0 || connect(lmkd, (struct sockaddr *)&address, sizeof(address)))
-		return -errno;
-	return 0;
-}
 
 static void take_line(char *line)
 {
@@ -75,14 +47,14 @@ static void take_line(char *line)
 	} else if (!strcmp(word, "remove")) {
 		int32_t words[] = {LMK_PROCREMOVE, (int32_t)pid};
 
-		error = tell(words, 2);
+		error = lmkd_send(lmkd, words, 2);
 	} else if (!strcmp(word, "prio") &&
 		   !parse_number(strtok_r(NULL, " ", &rest), 0, INT32_MAX, &uid) &&
 		   !parse_number(strtok_r(NULL, " ", &rest), -1000, 1000, &adj)) {
 		int32_t words[] = {LMK_PROCPRIO, (int32_t)pid, (int32_t)uid, (int32_t)adj,
 				   LMK_PROC_TYPE_APP};
 
-		error = tell(words, 5);
+		error = lmkd_send(lmkd, words, 5);
 	} else {
 		error = -EINVAL;
 	}
@@ -100,9 +72,10 @@ int run_register(int argc, char **argv)
 		return 2;
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)set_adj(-1000);
-	error = connect_to(path);
+	lmkd = lmkd_connect(path);
+	error = lmkd < 0 ? lmkd : 0;
 	if (!error)
-		error = tell(&purge, 1);
+		error = lmkd_send(lmkd, &purge, 1);
 	if (error) {
 		say_error(error, "cannot reach lmkd at %s", path);
 		return 1;

@@ -34,7 +34,7 @@ from lmk.report import Position
 from lmk.session import Session
 from lmk.workload.vitals import read_vitals
 
-__all__ = ["ROUNDS", "bench_take_over", "killers"]
+__all__ = ["ROUNDS", "bench_take_over", "killers", "server"]
 
 ROUNDS = 50
 _GAP_MS = 100.0
@@ -48,11 +48,15 @@ _SHOWN = 10
 _ASK = "pid=$(/system/bin/lmkd --ask) && readlink /proc/$pid/exe"
 
 
-def killers(root: Root) -> frozenset[str]:
+def server(root: Root) -> str:
+    """The program that answers on lmkd's socket; empty: none does."""
+    return root.run(_ASK).text.strip().rpartition("/")[2]
+
+
+def killers(root: Root) -> set[str]:
     """Who would kill now: lmkd, if it answers on its socket; lmk, if its handlers are linked."""
-    server = root.run(_ASK).text.strip().rpartition("/")[2]
     linked = root.run("[ -e /sys/fs/bpf/lmk/links ]").exit_code == 0
-    return frozenset({"lmkd"} if server == "lmkd" else ()) | frozenset({"lmk"} if linked else ())
+    return ({"lmkd"} if server(root) == "lmkd" else set()) | ({"lmk"} if linked else set())
 
 
 def bench_take_over(

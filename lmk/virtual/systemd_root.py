@@ -77,8 +77,7 @@ def build(packages: Sequence[str], abi: Abi) -> Path:
     """
     arch = abi.debian
     suite = debian_root.SUITE
-    wanted = debian.closure(["systemd", *packages], suite, arch)
-    own = [*wanted, *(name for name in ("busybox-static",) if name not in wanted)]
+    own = debian.closure(["systemd", "busybox-static", *packages], suite, arch)
     debs = debian.fetch(own, suite, arch)
     adbd = [name for name in debian.closure(["adbd"], _ADBD_SUITE, arch) if name not in own]
     debs += debian.fetch(adbd, _ADBD_SUITE, arch)
