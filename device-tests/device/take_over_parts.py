@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
+from conftest import connected
+
 import lmk
+from lmk.bench.take_over import killers, server
 from lmk.device.interface import Device
 from lmk.device.root import Root
+from lmk.errors import LmkError
 from lmk.policy import Policy, parse
 from lmk.proto.record_pb2 import Lifecycle
 from lmk.report import Position
@@ -21,6 +26,7 @@ __all__ = [
     "LOG",
     "MUTE",
     "STUBBORN",
+    "Detaching",
     "Noted",
     "Said",
     "harmless",
@@ -52,24 +58,36 @@ def replace(device: Device, *, lease: timedelta | None = None) -> Session:
     return lmk.attach(device, harmless(), lease=lease, replace_lmkd=True).keep()
 
 
+class Detaching:
+    """A detach by another host while the block runs; it has succeeded when the block ends."""
+
+    def __init__(self, device: Device) -> None:
+        self._serial = device.serial
+        self._failed: list[LmkError] = []
+        self._thread = threading.Thread(target=self._detach)
+
+    def _detach(self) -> None:
+        try:
+            with connected(self._serial) as other:
+                lmk.detach(other)
+        except LmkError as error:
+            self._failed.append(error)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._thread.join(_DEADLINE_S)
+        assert not self._thread.is_alive()
+        assert not self._failed
+
+
 def until(condition: Callable[[], T | None]) -> T:
     end = time.monotonic() + _DEADLINE_S
     while not (found := condition()):
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.05)
     return found
-
-
-def server(root: Root) -> str:
-    """The program that answers on lmkd's socket; empty: none does."""
-    said = root.run("pid=$(/system/bin/lmkd --ask) && readlink /proc/$pid/exe")
-    return said.text.strip().rpartition("/")[2]
-
-
-def killers(root: Root) -> set[str]:
-    """Who would kill now: lmkd, if it answers on its socket; lmk, if its handlers are linked."""
-    linked = root.run("[ -e /sys/fs/bpf/lmk/links ]").exit_code == 0
-    return ({"lmkd"} if server(root) == "lmkd" else set()) | ({"lmk"} if linked else set())
 
 
 def property_of(root: Root, name: str) -> str:

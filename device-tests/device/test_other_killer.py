@@ -7,7 +7,6 @@ Whatever happens, exactly one killer is there at the end: the fixture sees to th
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -24,7 +23,7 @@ from systemd_parts import (
     started_ns,
     unit,
 )
-from take_over_parts import harmless, kill_9, only, said, said_since, until
+from take_over_parts import Detaching, harmless, kill_9, only, said, said_since, until
 from test_cli_device import Command
 
 import lmk
@@ -117,26 +116,13 @@ def test_it_is_stopped_once_the_handlers_decide_and_back_before_they_go(
 def test_the_handlers_stay_until_it_is_ready(device: Device, root: Root) -> None:
     attach(device)
     root.run(f"touch {_MUTE}")
-    failed: list[LmkError] = []
-
-    def detach() -> None:
-        try:
-            with connected(device.serial) as other:
-                lmk.detach(other)
-        except LmkError as error:
-            failed.append(error)
-
     waits = f"ExecStartPre=/bin/busybox sh -c 'while [ -e {_MUTE} ]; do sleep 0.1; done'"
-    with drop_in(root, OOMD, waits):
-        detaching = threading.Thread(target=detach)
-        detaching.start()
+    with drop_in(root, OOMD, waits), Detaching(device):
         state = f"systemctl show --value -p ActiveState {OOMD}"
         until(lambda: root.run(state).text.strip() == "activating")
         assert killers(root) == {"lmk"}
         root.run(f"rm {_MUTE}")
-        detaching.join(_DEADLINE_S)
-        assert not failed
-        assert killers(root) == {OOMD}
+    assert killers(root) == {OOMD}
 
 
 def test_under_pressure_a_unit_dies_by_its_rule_and_the_way_in_does_not(

@@ -6,14 +6,13 @@ Whatever happens, exactly one killer is there at the end: the fixture sees to th
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 
 import pytest
-from conftest import connected
 from take_over_parts import (
     MUTE,
     STUBBORN,
+    Detaching,
     harmless,
     kill_9,
     killers,
@@ -31,7 +30,7 @@ import lmk
 from lmk.attachment import probe
 from lmk.device.interface import Device
 from lmk.device.root import Root
-from lmk.errors import LmkError, TransientError, UsageError
+from lmk.errors import TransientError, UsageError
 from lmk.install import gather
 from lmk.proto.record_pb2 import Lifecycle
 from lmk.virtual.services import LMKD_SOCKET
@@ -87,23 +86,11 @@ def test_the_handlers_stay_until_lmkd_answers(device: Device, root: Root) -> Non
     replace(device)
     root.run(f"touch {MUTE}")
     starts = len([event for event in noted(root) if event.event == "start"])
-    failed: list[LmkError] = []
-
-    def detach() -> None:
-        try:
-            with connected(device.serial) as other:
-                lmk.detach(other)
-        except LmkError as error:
-            failed.append(error)
-
-    detaching = threading.Thread(target=detach)
-    detaching.start()
-    until(lambda: len([e for e in noted(root) if e.event == "start"]) > starts)
-    # It runs, and says nothing: whether it will ever kill is not known.
-    assert "lmk" in killers(root)
-    root.run(f"rm {MUTE}")
-    detaching.join(_DEADLINE_S)
-    assert not failed
+    with Detaching(device):
+        until(lambda: len([e for e in noted(root) if e.event == "start"]) > starts)
+        # It runs, and says nothing: whether it will ever kill is not known.
+        assert "lmk" in killers(root)
+        root.run(f"rm {MUTE}")
     assert killers(root) == {"lmkd"}
 
 

@@ -7,28 +7,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_process import Agent, RecordClient, build_agent, is_agent, until
+from agent_process import Agent, RecordClient, is_agent, until
 
 from lmk.control import check_hello, parse_session_file
 from lmk.errors import ProtocolError
 from lmk.proto.control_pb2 import ControlRequest, Detach, GetStatus
 from lmk.proto.record_pb2 import Hello, Lifecycle, Record
 
-
-@pytest.fixture(scope="module")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_agent(tmp_path_factory.mktemp("agent"))
-
-
-@pytest.fixture
-def agent(binary: Path, tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(binary, tmp_path / "lmk")
-    yield agent
-    agent.end()
+pytest_plugins = ("agent_plugin",)
 
 
 def kill(session: dict[str, str], who: str) -> None:

@@ -12,22 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from agent_process import Agent, build_agent, until
+from agent_process import Agent, until
 from lmkd_parts import Command, connect, packet
 
 from lmk.proto.control_pb2 import ControlRequest, GetStatus
 
-
-@pytest.fixture(scope="module")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_agent(tmp_path_factory.mktemp("agent"))
-
-
-@pytest.fixture
-def agent(binary: Path, tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(binary, tmp_path / "lmk")
-    yield agent
-    agent.end()
+pytest_plugins = ("agent_plugin",)
 
 
 @pytest.fixture

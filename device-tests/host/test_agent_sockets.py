@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from agent_process import Agent, RecordClient, build_agent, connect, until
+from agent_process import Agent, RecordClient, connect, until
 
 from lmk.control import check_hello, parse_session_file
 from lmk.proto.control_pb2 import (
@@ -27,12 +27,9 @@ from lmk.proto.control_pb2 import (
 from lmk.proto.record_pb2 import Lifecycle, Record
 from lmk.report.wire import encode_varint
 
+pytest_plugins = ("agent_plugin",)
+
 _SILENCE_S = 0.3
-
-
-@pytest.fixture(scope="module")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_agent(tmp_path_factory.mktemp("agent"))
 
 
 @pytest.fixture

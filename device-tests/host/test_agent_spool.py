@@ -6,28 +6,17 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_process import Agent, build_agent
+from agent_process import Agent
 
 from lmk.build.sources import source_root
 from lmk.proto.record_pb2 import Lifecycle, Lost, Record
 
+pytest_plugins = ("agent_plugin",)
+
 _HEAD = 5  # bytes of the checksum field before a record
-
-
-@pytest.fixture(scope="module")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_agent(tmp_path_factory.mktemp("agent"))
-
-
-@pytest.fixture
-def agent(binary: Path, tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(binary, tmp_path / "lmk")
-    yield agent
-    agent.end()
 
 
 def filled(records: list[Record]) -> list[int]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from agent_process import Agent, build_agent
+from agent_process import Agent
 from click.testing import CliRunner
 
 import lmk
@@ -18,15 +18,12 @@ from lmk.device.probe import Answer, Probe
 from lmk.errors import UsageError
 from lmk.virtual.services import Service
 
+pytest_plugins = ("agent_plugin",)
+
 PHONE = (
     "uid=0\ngetprop=1\nsetprop=1\nstate=running\nsdk=36\nbuild=BP2A.250605.031\nenforcing=1\n"
     "context=u:r:su:s0\ncritical=1\n"
 )
-
-
-@pytest.fixture(scope="module")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_agent(tmp_path_factory.mktemp("agent"))
 
 
 def test_a_userdebug_phone_can_have_it_replaced() -> None:
