@@ -257,8 +257,7 @@ static void fail_with_log(const char *dir)
 			  : "it left no word");
 }
 
-/* Nobody holds the lock, so what is pinned, or noted of whom they replaced, is what dead ones left.
- */
+/* Nobody holds the lock: what is pinned, or noted of whom they replaced, dead ones left. */
 static void clear_leftovers(struct shared *shared)
 {
 	if (!pins_present() && !give_back_noted(shared->dir))
@@ -272,8 +271,8 @@ static void clear_leftovers(struct shared *shared)
 				      " could not be removed"
 				    : "who was stopped by a dead agent is not back: agent.log "
 				      "says why");
-	shared->run =
-		0; /* the agent that comes is a first one, whatever was spooled for the dead */
+	/* The agent that comes is a first one, whatever was spooled for the dead. */
+	shared->run = 0;
 }
 
 /* What can be known before anything is loaded. fail()s. */
@@ -323,7 +322,6 @@ int start_main(const struct start_options *options)
 		int code;
 
 		read_policy(shared, options->policy);
-		/* Nobody holds the lock, so what is pinned is what dead ones left. */
 		clear_leftovers(shared);
 		if (options->replace_lmkd)
 			check_replaceable(shared);

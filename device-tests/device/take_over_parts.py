@@ -30,7 +30,6 @@ __all__ = [
     "Noted",
     "Said",
     "harmless",
-    "kill_9",
     "killers",
     "lmkd_pid",
     "noted",
@@ -140,9 +139,3 @@ def said_since(device: Device, run: int) -> list[Said]:
 def only(records: list[Said], kind: int) -> Said:
     (found,) = [record for record in records if record.kind == kind]
     return found
-
-
-def kill_9(root: Root, *pids: int) -> None:
-    """All at once: none sees another die."""
-    words = " ".join(map(str, pids))
-    assert root.run(f"kill -STOP {words} && kill -9 {words}").exit_code == 0

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import pytest
+from killing import kill_9
 
 from lmk.attachment import attach, detach
 from lmk.device.interface import Device
@@ -62,7 +63,7 @@ def kinds(session: Session, run: int = 0) -> list[int]:
 def test_a_killed_agent_comes_back_onto_the_same_handlers(session: Session, root: Root) -> None:
     before = session.status()
     ids = root.run(f"ls -i {_PINS}/links {_PINS}/maps").text
-    root.run(f"kill -9 {before.agent_pid}")
+    kill_9(root, before.agent_pid)
 
     def returned() -> int | None:
         facts = gather(root)
@@ -82,7 +83,7 @@ def test_agent_and_guardian_killed_leave_pins_that_detach_removes(
     session: Session, device: Device, root: Root
 ) -> None:
     status = session.status()
-    root.run(f"kill -9 {status.guardian_pid} {status.agent_pid}")
+    kill_9(root, status.guardian_pid, status.agent_pid)
     assert gather(root).pinned
     assert detach(device)
     assert nothing_is_left(root)
@@ -93,7 +94,7 @@ def test_agent_and_guardian_killed_leave_pins_that_attach_replaces(
     session: Session, device: Device, root: Root
 ) -> None:
     status = session.status()
-    root.run(f"kill -9 {status.guardian_pid} {status.agent_pid}")
+    kill_9(root, status.guardian_pid, status.agent_pid)
     again = attach(device, dry_policy())
     assert again.hello.run > session.hello.run
     assert again.status().agent_pid != status.agent_pid

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from killing import kill_9
 from loaded import ASIDE_KB
 
 from lmk.attachment import attach
@@ -193,8 +194,7 @@ def test_kills_made_while_nobody_lived_are_reported_by_the_next_attach(
 ) -> None:
     before = session.status()
     with victims(device) as pids:
-        both = f"{before.guardian_pid} {before.agent_pid}"
-        root.run(f"kill -STOP {both}; kill -9 {both}")
+        kill_9(root, before.guardian_pid, before.agent_pid)
         with press(device):
             wait_for_death(root, pids)
         # The handlers went on by themselves; now they are replaced.

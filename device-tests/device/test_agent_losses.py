@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from killing import kill_9
 from loaded import FIRST_UID, calm_policy, loaded, raw, urgent_policy
 
 from lmk.attachment import attach, detach
@@ -148,8 +149,7 @@ def test_kills_of_handlers_that_nobody_served_are_all_reported(
     found: int, session: Session, device: Device, root: Root
 ) -> None:
     before = session.status()
-    both = f"{before.guardian_pid} {before.agent_pid}"
-    root.run(f"kill -STOP {both}; kill -9 {both}")
+    kill_9(root, before.guardian_pid, before.agent_pid)
     after = flood(device, root, lambda seen: bool(seen["ring_lost"] > 20))
     decided = after["outcome"]["dry_run"]
     if found == Lifecycle.LEFTOVERS:

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 from conftest import connected
+from killing import kill_9
 from systemd_parts import (
     OOMD,
     Heard,
@@ -23,7 +24,7 @@ from systemd_parts import (
     started_ns,
     unit,
 )
-from take_over_parts import Detaching, harmless, kill_9, only, said, said_since, until
+from take_over_parts import Detaching, harmless, only, said, said_since, until
 from test_cli_device import Command
 
 import lmk

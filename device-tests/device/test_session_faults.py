@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 from cable import Cable
+from killing import kill_9
 
 import lmk
 from lmk import attachment, build
@@ -45,11 +46,6 @@ def attached(device: Device, bundle: Bundle) -> Iterator[Session]:
         lmk.detach(device)
 
 
-def kill_9(device: Device, *pids: int) -> None:
-    root, _facts = gather_as_root(device)
-    assert root.run("kill -9 " + " ".join(map(str, pids))).exit_code == 0
-
-
 def until(condition: object, what: str) -> None:
     assert callable(condition)
     end = time.monotonic() + DEADLINE_S
@@ -76,7 +72,7 @@ def test_a_killed_agent_is_restarted_and_the_stream_goes_on_with_every_record(
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    kill_9(device, before.agent_pid)
+    kill_9(gather_as_root(device)[0], before.agent_pid)
     assert resumed.wait(DEADLINE_S)
     reader.join(DEADLINE_S)
     after = attached.status()
@@ -94,7 +90,7 @@ def test_when_agent_and_guardian_are_dead_the_handlers_stay_and_attach_takes_ove
 ) -> None:
     device = attached.device
     status = attached.status()
-    kill_9(device, status.guardian_pid, status.agent_pid)
+    kill_9(gather_as_root(device)[0], status.guardian_pid, status.agent_pid)
     assert gather_as_root(device)[1].pinned
     with lmk.attach(device, HARMLESS, bundle=bundle) as again:
         assert again.status().agent_pid not in (0, status.agent_pid)
@@ -105,7 +101,7 @@ def test_when_agent_and_guardian_are_dead_detach_removes_what_they_left(
 ) -> None:
     device = attached.device
     status = attached.status()
-    kill_9(device, status.guardian_pid, status.agent_pid)
+    kill_9(gather_as_root(device)[0], status.guardian_pid, status.agent_pid)
     assert lmk.detach(device)
     facts = gather_as_root(device)[1]
     assert not facts.pinned
@@ -214,7 +210,7 @@ def test_a_session_whose_agent_and_guardian_are_dead_is_said_with_the_cure(
 ) -> None:
     device = attached.device
     status = attached.status()
-    kill_9(device, status.guardian_pid, status.agent_pid)
+    kill_9(gather_as_root(device)[0], status.guardian_pid, status.agent_pid)
     until(lambda: not gather_as_root(device)[1].served, "they live on")
     with pytest.raises(UsageError, match=r"are dead.*`lmk attach` takes over, `lmk detach`"):
         lmk.connect_session(device)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from killing import kill_9
 from take_over_parts import (
     MUTE,
     STUBBORN,
     Detaching,
     harmless,
-    kill_9,
     killers,
     lmkd_pid,
     noted,

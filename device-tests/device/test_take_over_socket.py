@@ -15,7 +15,8 @@ from datetime import timedelta
 
 import pytest
 from conftest import connected
-from take_over_parts import kill_9, killers, replace, server, until
+from killing import kill_9
+from take_over_parts import killers, replace, server, until
 
 import lmk
 from lmk.bench.stand_in import stand_in

@@ -11,7 +11,8 @@ from datetime import timedelta
 import android_log
 import pytest
 from conftest import connected
-from take_over_parts import kill_9, property_of, replace, server, until
+from killing import kill_9
+from take_over_parts import property_of, replace, server, until
 
 import lmk
 from lmk.bench.stand_in import stand_in
