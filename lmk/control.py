@@ -46,6 +46,8 @@ class SessionFile:
     :ivar holder: who attached: ``USER@HOST``.
     :ivar other_killer: whom it was to stop: ``none``, ``any``, ``systemd-oomd``, ….
     :ivar lmkd_replaced: lmkd is stopped for as long as this session lasts.
+    :ivar program: path of the agent that serves it: outside of `directory` where it was
+        installed for good (`lmk package`).
     """
 
     directory: str
@@ -59,6 +61,7 @@ class SessionFile:
     kill_path: str
     holder: str = ""
     lmkd_replaced: bool = False
+    program: str = ""
     other_killer: str = "none"
 
 
@@ -83,6 +86,7 @@ def parse_session_file(text: str, directory: str) -> SessionFile:
             kill_path=values.get("kill_path", ""),
             holder=values.get("holder", ""),
             lmkd_replaced=values.get("lmkd") == "replaced",
+            program=values.get("program", ""),
             other_killer=values.get("other_killer", "none"),
         )
     except (KeyError, ValueError) as error:

@@ -324,6 +324,11 @@ def stop_agent(root: Root, facts: Facts) -> None:
             note = f"{directory}/units-stopped"
             names = f"$(tail -n +2 {note} | cut -d' ' -f1)"
             command = f"systemctl start -- {names} && rm {note} && {command}"
+    if facts.session is not None and facts.session.program:
+        # The one that runs knows best; one that is installed for good lies elsewhere.
+        program = shlex.quote(facts.session.program)
+        stop = f"{program} stop --dir {directory}"
+        command = f"if [ -x {program} ]; then {stop}; else {command}; fi"
     result = root.run(command, timeout=_STOP_TIMEOUT)
     if result.exit_code != 0:
         raise _agent_error("detaching failed", result, facts)

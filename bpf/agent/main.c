@@ -16,6 +16,7 @@
 #include "fill.h"
 #include "guardian.h"
 #include "load.h"
+#include "run.h"
 #include "spool.h"
 #include "start.h"
 
@@ -26,9 +27,13 @@ static const char usage[] =
 	"                 [--device-name NAME] [--holder WHO] [--replace-lmkd]\n"
 	"                 [--lmkd-prockill-bytes 12 | 16]\n"
 	"                                           load handlers, start agent and guardian\n"
+	"       lmk-agent run [...]                 as start, and stay until the session ends;\n"
+	"                                           SIGTERM ends it: for an init\n"
 	"       lmk-agent serve --dir DIR [--lmkd-socket PATH] [...]\n"
 	"                                           the same without handlers: serve the spool\n"
-	"       lmk-agent stop --dir DIR            give the device back, also after a crash\n"
+	"       lmk-agent stop --dir DIR [--leftovers]\n"
+	"                                           give the device back, also after a crash; or\n"
+	"                                           only what dead ones left\n"
 	"       lmk-agent status --dir DIR          ask the running agent\n"
 	"       lmk-agent self-test                 signal 0 through the pinned handlers\n"
 	"       lmk-agent --spool-fill N --dir DIR [--full] [--spool-limit-kb N]\n"
@@ -53,6 +58,8 @@ struct options {
 	const char *command;
 	__u64 fill;
 	bool full;
+	bool leftovers;
+	char **words; /* to begin anew with: of `run`; NULL: not it */
 };
 
 static void check_word(const char *option, const char *text, size_t most)
@@ -116,6 +123,8 @@ static void parse(struct options *options, int count, char **words)
 			options->start.lease_ms = 0;
 		} else if (!strcmp(word, "--replace-lmkd")) {
 			options->start.replace_lmkd = true;
+		} else if (!strcmp(word, "--leftovers")) {
+			options->leftovers = true;
 		} else if (!strcmp(word, "--full")) {
 			options->full = true;
 		} else if (!strncmp(word, "--", 2)) {
@@ -153,7 +162,7 @@ static int start(struct options *options, bool with_handlers)
 		start->object = object;
 	if (!start->assisted)
 		start->assisted = assisted;
-	return start_main(start);
+	return options->words ? run_main(start, options->words) : start_main(start);
 }
 
 static int self_test(void)
@@ -214,10 +223,14 @@ int main(int count, char **words)
 		fail(EXIT_USAGE, "%s: --dir DIR is missing", command);
 	if (!strcmp(command, "start"))
 		return start(&options, true);
+	if (!strcmp(command, "run")) {
+		options.words = words;
+		return start(&options, true);
+	}
 	if (!strcmp(command, "serve"))
 		return start(&options, false);
 	if (!strcmp(command, "stop"))
-		return stop_main(options.start.dir);
+		return stop_main(options.start.dir, options.leftovers);
 	if (!strcmp(command, "status"))
 		return ask_status_main(options.start.dir);
 	if (!strcmp(command, "--spool-fill"))

@@ -55,22 +55,25 @@ int read_boot_id(char boot_id[40])
 int session_write(const char *dir, const struct session *session)
 {
 	char path[160], text[1024], token[2 * TOKEN_BYTES + 1];
+	char program[160] = "";
 	int length;
 
+	if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
+		program[0] = 0;
 	for (int i = 0; i < TOKEN_BYTES; i++)
 		snprintf(token + 2 * i, 3, "%02x", session->token[i]);
 	length = snprintf(text, sizeof(text),
 			  "record_socket=%s\ncontrol_socket=%s\ntoken=%s\nbuild_id=%s\nboot_id=%s\n"
 			  "run=%u\nagent_pid=%d\nagent_start_ticks=%llu\nguardian_pid=%d\n"
 			  "guardian_start_ticks=%llu\nagent_restarts=%u\nkill_path=%s\n"
-			  "holder=%s\nlmkd=%s\nother_killer=%s\n",
+			  "holder=%s\nlmkd=%s\nother_killer=%s\nprogram=%s\n",
 			  session->record_socket, session->control_socket, token, session->build_id,
 			  session->boot_id, session->run, session->agent_pid,
 			  session->agent_start_ticks, session->guardian_pid,
 			  session->guardian_start_ticks, session->agent_restarts,
 			  kill_path_name(session->kill_path), session->holder,
 			  session->replacing ? "replaced" : "kept",
-			  session->other_killer ? session->other_killer : "none");
+			  session->other_killer ? session->other_killer : "none", program);
 	snprintf(path, sizeof(path), "%s/session", dir);
 	return replace_file(path, text, (size_t)length);
 }

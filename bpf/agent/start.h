@@ -25,7 +25,8 @@ struct start_options {
 
 /* Prints one line of JSON and returns an exit code, or fail()s. */
 int start_main(const struct start_options *options);
-int stop_main(const char *dir);
+/* `leftovers`: a session that lives is let alone. */
+int stop_main(const char *dir, bool leftovers);
 
 /* Makes DIR, or checks it: a directory of root's that nobody else may write. fail()s. */
 void prepare_dir(const char *dir);

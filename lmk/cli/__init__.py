@@ -30,6 +30,7 @@ _COMMANDS = {
     "devices": "lmk.cli.devices:devices",
     "doctor": "lmk.cli.doctor:doctor",
     "kill": "lmk.cli.kill:kill",
+    "package": "lmk.cli.package:package",
     "policy": "lmk.cli.policy:policy",
     "pressure": "lmk.cli.pressure:pressure",
     "report": "lmk.cli.report:report",
@@ -43,6 +44,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _WITHOUT_DEVICE = {
     "build": "",
     "devices": "",
+    "package": "",
     "report": "",
     "virtual": "; give it after the command: lmk virtual up NAME",
 }
@@ -60,6 +62,7 @@ _SECTIONS = {
         "doctor": "Probe what a device can do, and which kill path that gives.",
         "policy": "Look at policies, check them, send one to a device.",
         "build": "Compile handlers and agent into one bundle file.",
+        "package": "Write files that install them for good.",
     },
     "Trying it out": {
         "virtual": "Boot, list and end virtual devices.",
