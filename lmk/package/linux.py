@@ -56,6 +56,9 @@ def systemd(
         Packaged("README", fill("systemd-readme", values)),
         Packaged("install.sh", fill("systemd-install.sh", values), 0o755),
         Packaged("uninstall.sh", fill("systemd-uninstall.sh", values), 0o755),
-        Packaged("lmk.service", fill("lmk.service", values), 0o644, f"{_UNITS}/lmk.service"),
+        *(
+            Packaged(unit, fill(unit, values), 0o644, f"{_UNITS}/{unit}")
+            for unit in ("lmk.service", "lmk-others.target")
+        ),
         *files,
     ]

@@ -28,8 +28,10 @@ cp "$here/README" "$root@PLACE@/README"
 cp "$here/uninstall.sh" "$root@PLACE@/uninstall.sh"
 chmod 644 "$root@PLACE@/README"
 chmod 755 "$root@PLACE@/uninstall.sh"
-cp "$here/lmk.service" "$root@UNITS@/lmk.service"
-chmod 644 "$root@UNITS@/lmk.service"
+for unit in lmk.service lmk-others.target; do
+	cp "$here/$unit" "$root@UNITS@/$unit"
+	chmod 644 "$root@UNITS@/$unit"
+done
 if [ -n "$root" ]; then
 	mkdir -p "$root@UNITS@/multi-user.target.wants"
 	ln -sf ../lmk.service "$root@UNITS@/multi-user.target.wants/lmk.service"

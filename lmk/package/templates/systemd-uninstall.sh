@@ -7,7 +7,8 @@ set -eu
 # Stopped by hand before it is disabled: what fails here leaves the files that can be tried again.
 systemctl stop lmk.service
 systemctl disable lmk.service
-rm -f @UNITS@/lmk.service
+systemctl stop lmk-others.target
+rm -f @UNITS@/lmk.service @UNITS@/lmk-others.target
 systemctl daemon-reload
 rm -f @PLACE@/lmk-agent @PLACE@/lmk-loader @PLACE@/lmk.bpf.o @PLACE@/assisted.bpf.o \
 	@PLACE@/policy.pb @PLACE@/README @PLACE@/uninstall.sh
