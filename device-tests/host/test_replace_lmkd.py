@@ -54,6 +54,13 @@ def test_what_is_missing_is_named_with_what_to_do(without: str, put: str, missin
     assert enables
 
 
+def test_a_permanent_install_is_said() -> None:
+    found = parse_look(PHONE.replace("su:s0", "lmk:s0") + "lmk=running\n")
+    assert found["possible"], "its own domain may stop services"
+    assert any("installed here for good" in note for note in found["notes"])
+    assert not any("for good" in note for note in parse_look(PHONE)["notes"])
+
+
 def test_selinux_that_does_not_enforce_is_in_nobodys_way() -> None:
     shell = PHONE.replace("u:r:su:s0", "u:r:shell:s0").replace("enforcing=1", "enforcing=0")
     assert parse_look(shell)["possible"]

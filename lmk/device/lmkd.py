@@ -16,6 +16,7 @@ for p in getprop setprop; do [ -x /system/bin/$p ] && echo $p=1; done
 echo state=$(getprop init.svc.lmkd 2>/dev/null)
 echo sdk=$(getprop ro.build.version.sdk 2>/dev/null)
 echo build=$(getprop ro.build.id 2>/dev/null)
+echo lmk=$(getprop init.svc.lmk 2>/dev/null)
 echo enforcing=$(cat /sys/fs/selinux/enforce 2>/dev/null)
 echo context=$(tr -d '\000' < /proc/self/attr/current 2>/dev/null)
 for f in /system/etc/init/lmkd.rc /run/services/lmkd.service; do
@@ -24,8 +25,9 @@ done
 exit 0
 """
 
-#: Domains that may set ctl.*: adb root of a userdebug build, and what rooted phones have.
-_FREE_DOMAINS = (":su:", ":magisk:", ":ksu:")
+#: Domains that may set ctl.*: adb root of a userdebug build, what rooted phones have, and that
+#: of `lmk package --init-rc`.
+_FREE_DOMAINS = (":su:", ":magisk:", ":ksu:", ":lmk:")
 
 
 def parse_look(text: str) -> dict[str, Any]:
@@ -62,6 +64,11 @@ def parse_look(text: str) -> dict[str, Any]:
         notes.append(
             "lmkd is a critical service: stopped by ctl.stop it may be; killed four times in four "
             "minutes it has init reboot, so never kill it by hand"
+        )
+    if values.get("lmk") == "running":
+        notes.append(
+            "lmk is installed here for good, and has replaced it (service lmk; "
+            "setprop persist.lmk.enabled 0 gives it back)"
         )
     form = killed_form(
         {
