@@ -11,7 +11,8 @@ import shlex
 from datetime import timedelta
 
 import pytest
-from take_over_parts import harmless, kill_9, killers, property_of, until
+from killing import kill_9
+from take_over_parts import harmless, killers, property_of, until
 
 import lmk
 from lmk.build import build

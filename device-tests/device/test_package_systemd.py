@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 from conftest import connected
+from killing import kill_9
 from systemd_parts import OOMD, active, booted_systemd, killers
-from take_over_parts import harmless, kill_9, until
+from take_over_parts import harmless, until
 
 import lmk
 from lmk.build import build
