@@ -7,6 +7,8 @@ import pytest
 
 from lmk.proto.record_pb2 import KillReport
 from lmk.workload import Death, Life, disagreements, order_violations
+from lmk.workload.signal_trace import SentSignal, sealed_ns
+from lmk.workload.trial import judge
 
 _MS = 1_000_000
 _TICK_NS = 10 * _MS
@@ -66,8 +68,33 @@ def test_process_started_while_the_victim_died_was_no_alternative() -> None:
     assert len(order_violations([CACHED, early], death)) == 1
 
 
-def test_process_that_ends_later_died_later_whoever_had_its_signal_first() -> None:
+def test_process_that_ends_later_died_later_where_no_signal_is_known() -> None:
     assert len(order_violations(EVERYONE, [_death(SERVICE, 1000), _death(CACHED, 1100)])) == 1
+
+
+def test_process_that_had_its_signal_first_died_first_however_long_its_exit_took() -> None:
+    deaths = [_death(SERVICE, 1000), _death(CACHED, 1900)]
+    sent = [SentSignal(900 * _MS, CACHED.pid, True), SentSignal(990 * _MS, SERVICE.pid, True)]
+    assert order_violations(EVERYONE, deaths, sealed_ns(deaths, sent)) == []
+    other = [SentSignal(995 * _MS, CACHED.pid, True), SentSignal(990 * _MS, SERVICE.pid, True)]
+    assert len(order_violations(EVERYONE, deaths, sealed_ns(deaths, other))) == 1
+    verdict = judge(EVERYONE, deaths, [], foreground="fg", kernel_oom_kills=0, sent=sent)
+    assert [death.life for death in verdict.deaths] == [CACHED, SERVICE]
+    assert not verdict.violations
+
+
+def test_signal_counts_for_the_death_that_it_ended_alone() -> None:
+    late, by_itself = _life("late", 950, 4, began_ms=700), _life("itself", 950, 6)
+    deaths = [_death(late, 1000), _death(by_itself, 1000, signal=0), _death(FOREGROUND, 1000)]
+    sent = [
+        SentSignal(600 * _MS, late.pid, True),  # another process had that pid
+        SentSignal(800 * _MS, late.pid, False),
+        SentSignal(900 * _MS, late.pid, True),
+        SentSignal(950 * _MS, late.pid, True),
+        SentSignal(1001 * _MS, FOREGROUND.pid, True),
+        SentSignal(900 * _MS, by_itself.pid, True),
+    ]
+    assert sealed_ns(deaths, sent) == {late.identity: 900 * _MS}
 
 
 def test_same_adj_has_no_order() -> None:

@@ -2,8 +2,8 @@
 """``tools/bench kill``: cycles of a foreground app that outgrows memory, and how each kill went.
 
 Latencies come from the reports, *seen → signalled* also from the kernel's own trace of
-the signal. Order and deaths come from the device's record alone, as the population's parent
-heard of them; what the reports say otherwise fails the bench.
+the signal. Order is that trace's, deaths come from the device's record, as the population's
+parent heard of them; what the reports say otherwise fails the bench.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def bench_kill(
             seen,
             foreground=FOREGROUND,
             kernel_oom_kills=kernel_oom_kills,
+            sent=sent,
         )
         hello = session.hello
     phases = [phases_ms(report) for report in seen]

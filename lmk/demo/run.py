@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,12 +16,13 @@ from lmk.build import Bundle
 from lmk.demo.display import LiveReports
 from lmk.demo.guard import limit_victims, refuse_if_unsafe
 from lmk.device.interface import Device
-from lmk.errors import LmkError
+from lmk.errors import LmkError, UnsupportedError
 from lmk.policy import Policy
 from lmk.proto.record_pb2 import Hello
 from lmk.workload.android import FOREGROUND, Scene, android_like
 from lmk.workload.conversation import Event
 from lmk.workload.population import Population
+from lmk.workload.signal_trace import SignalTrace
 from lmk.workload.trial import Reports, Verdict, judge
 from lmk.workload.vitals import Vitals, read_vitals
 
@@ -83,7 +85,11 @@ def perform(
             f"{full.swap_total_kb / 1024:.0f} MB swap in use.",
             highlight=False,
         )
-        with lmk.attach(device, policy, bundle=bundle) as session:
+        with contextlib.ExitStack() as traced, lmk.attach(device, policy, bundle=bundle) as session:
+            trace = None
+            # Without tracefs the order is the one in which they ended.
+            with contextlib.suppress(UnsupportedError):
+                trace = traced.enter_context(SignalTrace(device))
             console.print(
                 f"\n{FOREGROUND} (adj 0) grows by {scene.growth_mb} MB "
                 f"at {scene.rate_mb_per_s} MB/s:\n",
@@ -94,6 +100,7 @@ def perform(
                 _grow(device, population, scene, live, grown)
                 deaths = [death for death in population.deaths if death.killed]
                 seen = reports.await_count(len(deaths), _LAST_REPORTS)
+            sent = trace.read() if trace else []
             hello = session.hello
         after = read_vitals(device)
         lives, deaths = list(population.lives), list(population.deaths)
@@ -111,6 +118,7 @@ def perform(
             seen,
             foreground=FOREGROUND,
             kernel_oom_kills=after.kernel_oom_kills - before.kernel_oom_kills,
+            sent=sent,
         ),
     )
 

@@ -9,7 +9,7 @@ judged by a witness that knows nothing of the reports.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,23 +87,30 @@ class _Unchanging:
         return {life.uid}
 
 
-def order_violations(lives: Iterable[Life], deaths: Sequence[Death]) -> list[str]:
+def order_violations(
+    lives: Iterable[Life],
+    deaths: Sequence[Death],
+    sealed_ns: Mapping[tuple[int, int], int] | None = None,
+) -> list[str]:
     """Each kill of a process while one with a higher oom_score_adj lived, as one line.
 
-    :param deaths: in the order in which they happened.
+    :param sealed_ns: by identity when the kernel queued its SIGKILL; who is not in it was
+        doomed when its parent heard of its end. A CPU may leave a process on its way out for
+        as long as it likes, so that one that was killed first ends last.
     """
     everyone = list(lives)
-    ended = {death.life.identity: death.time_ns for death in deaths}
+    ended = {death.life.identity: death.time_ns for death in deaths} | dict(sealed_ns or {})
     found = []
-    for death in deaths:
+    for death in sorted(deaths, key=lambda death: ended[death.life.identity]):
         if not death.killed:
             continue
+        at_ns = ended[death.life.identity]
         spared = [
             life
             for life in everyone
             if life.adj > death.life.adj
-            and life.time_ns + _DYING_NS < death.time_ns
-            and ended.get(life.identity, death.time_ns + 1) > death.time_ns
+            and life.time_ns + _DYING_NS < at_ns
+            and ended.get(life.identity, at_ns + 1) > at_ns
         ]
         if spared:
             first = max(spared, key=lambda life: life.adj)

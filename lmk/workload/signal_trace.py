@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -18,8 +18,9 @@ from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.errors import UnsupportedError
 from lmk.proto.record_pb2 import KillReport
+from lmk.workload.record import Death
 
-__all__ = ["SentSignal", "SignalTrace", "checked_ms", "parse_trace"]
+__all__ = ["SentSignal", "SignalTrace", "checked_ms", "parse_trace", "sealed_ns"]
 
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 #: Per CPU; a line of this event is 60 bytes in the buffer.
@@ -104,6 +105,24 @@ def parse_trace(text: str) -> list[SentSignal]:
         )
         for match in _LINE.finditer(text)
     ]
+
+
+def sealed_ns(deaths: Iterable[Death], sent: Iterable[SentSignal]) -> dict[tuple[int, int], int]:
+    """By identity, when the kernel queued the SIGKILL that ended each of them, CLOCK_BOOTTIME.
+
+    Who ended otherwise, or got it as another of its threads, is not in it.
+    """
+    first: dict[tuple[int, int], int] = {}
+    queued = sorted((signal.time_ns, signal.pid) for signal in sent if signal.delivered)
+    for death in deaths:
+        times = [
+            time_ns
+            for time_ns, pid in queued
+            if pid == death.life.pid and death.life.time_ns <= time_ns <= death.time_ns
+        ]
+        if death.killed and times:
+            first[death.life.identity] = times[0]
+    return first
 
 
 def checked_ms(

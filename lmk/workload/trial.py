@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lmk.errors import LmkError
 from lmk.proto.record_pb2 import KillReport
 from lmk.workload.record import Death, Life, disagreements, order_violations
+from lmk.workload.signal_trace import SentSignal, sealed_ns
 
 if TYPE_CHECKING:
     from lmk.session import Session
@@ -111,18 +112,22 @@ def judge(
     *,
     foreground: str,
     kernel_oom_kills: int,
+    sent: Sequence[SentSignal] = (),
 ) -> Verdict:
     """Judge a trial by the record of deaths.
 
+    :param sent: the kernel's own trace of SIGKILLs, where it could be taken.
     :param foreground: the process that must not die.
     :param kernel_oom_kills: growth of /proc/vmstat's ``oom_kill`` during the trial.
     """
     killed = [death for death in deaths if not death.asked]
+    sealed = sealed_ns(deaths, sent)
+    ordered = sorted(killed, key=lambda death: sealed.get(death.life.identity, death.time_ns))
     return Verdict(
-        deaths=tuple(death for death in killed if death.killed),
+        deaths=tuple(death for death in ordered if death.killed),
         reports=tuple(reports),
         kernel_oom_kills=kernel_oom_kills,
         foreground_deaths=sum(death.life.name == foreground for death in killed),
-        violations=tuple(order_violations(lives, deaths)),
+        violations=tuple(order_violations(lives, deaths, sealed)),
         differences=tuple(disagreements(deaths, reports)),
     )
