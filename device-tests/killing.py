@@ -4,8 +4,17 @@
 from __future__ import annotations
 
 from lmk.device.root import Root
+from lmk.install import gather
 
-__all__ = ["kill_9"]
+__all__ = ["daemons", "kill_9"]
+
+
+def daemons(root: Root) -> tuple[int, int]:
+    """Guardian and agent of the session that its file tells of, whoever started it."""
+    facts = gather(root)
+    assert facts.session is not None
+    guardian = root.run(f"sed -n s/^guardian_pid=//p {facts.directory}/session").text
+    return int(guardian), facts.session.agent_pid
 
 
 def kill_9(root: Root, *pids: int) -> None:

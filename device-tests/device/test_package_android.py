@@ -11,7 +11,7 @@ import shlex
 from datetime import timedelta
 
 import pytest
-from killing import kill_9
+from killing import daemons, kill_9
 from take_over_parts import harmless, killers, property_of, until
 
 import lmk
@@ -94,10 +94,7 @@ def test_sigterm_gives_back(root: Root, rc: dict[str, str]) -> None:
 def test_what_init_kills_is_given_back_by_the_trigger(root: Root, rc: dict[str, str]) -> None:
     pid = run_by_init(root, rc["service"])
     taken_over(root)
-    status = gather(root).session
-    assert status is not None
-    guardian = root.run("sed -n s/^guardian_pid=//p /data/lmk/session").text.strip()
-    kill_9(root, pid, int(guardian), status.agent_pid)
+    kill_9(root, pid, *daemons(root))
     assert "lmkd" not in killers(root)
     assert root.run(rc["property:init.svc.lmk=stopped"]).exit_code == 0
     assert killers(root) == {"lmkd"}
@@ -109,10 +106,7 @@ def test_both_daemons_killed_end_the_service_and_lmkd_is_back(
 ) -> None:
     pid = run_by_init(root, rc["service"])
     taken_over(root)
-    session = gather(root).session
-    assert session is not None
-    guardian = root.run("sed -n s/^guardian_pid=//p /data/lmk/session").text.strip()
-    kill_9(root, int(guardian), session.agent_pid)
+    kill_9(root, *daemons(root))
     ended(root, pid)
     assert killers(root) == {"lmkd"}
 

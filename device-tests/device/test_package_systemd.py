@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from conftest import connected
-from killing import kill_9
+from killing import daemons, kill_9
 from systemd_parts import OOMD, active, booted_systemd, killers
 from take_over_parts import harmless, until
 
@@ -34,7 +34,7 @@ def _policy() -> Policy:
 
 
 @pytest.fixture(scope="module")
-def guest_serial(pytestconfig: pytest.Config) -> Iterator[str]:
+def device_serial(pytestconfig: pytest.Config) -> Iterator[str]:
     kernel = pytestconfig.getoption("--kernel")
     with booted_systemd("package", f"systemd.wants={OOMD}", kernel=kernel) as guest:
         with connected(guest.name) as device:
@@ -46,17 +46,6 @@ def guest_serial(pytestconfig: pytest.Config) -> Iterator[str]:
             for file in systemd(build([abi]), abi, _policy(), prefix=_PREFIX, state=_STATE):
                 device.push(file.content, f"{_FROM}/{file.path}", mode=file.mode)
         yield guest.name
-
-
-@pytest.fixture
-def device(guest_serial: str) -> Iterator[Device]:
-    with connected(guest_serial) as device:
-        yield device
-
-
-@pytest.fixture
-def root(device: Device) -> Root:
-    return find_root(device)
 
 
 @pytest.fixture
@@ -105,10 +94,7 @@ def test_a_service_that_is_killed_comes_back(root: Root, installed: None) -> Non
 
 def test_agent_and_guardian_killed_have_systemd_begin_anew(root: Root, installed: None) -> None:
     before = main_pid(root)
-    session = gather(root).session
-    assert session is not None
-    guardian = int(root.run(f"sed -n s/^guardian_pid=//p {_STATE}/session").text)
-    kill_9(root, guardian, session.agent_pid)
+    kill_9(root, *daemons(root))
     until(lambda: active(root, "lmk.service") and main_pid(root) not in (0, before))
     assert killers(root) == {"lmk"}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from lmk.workload.conversation import Event
 from lmk.workload.record import Death, Life
-from lmk.workload.signal_trace import SentSignal
+from lmk.workload.signal_trace import SentSignal, first_signal
 
 __all__ = ["Course", "History", "Look"]
 
@@ -148,17 +148,14 @@ class History:
 
     def take_signals(self, sent: Iterable[SentSignal]) -> None:
         """Take in the kernel's own trace of SIGKILLs: when each death was sealed."""
-        ordered = sorted(sent, key=lambda signal: signal.time_ns)
+        everyone = list(sent)
+        delivered = [signal for signal in everyone if signal.delivered]
         for course in self._courses.values():
-            course.signalled_ns = None
-            for signal in ordered:
-                begun = signal.pid == course.life.pid and signal.time_ns >= course.life.time_ns
-                ended = course.death is not None and signal.time_ns > course.death.time_ns
-                # Not delivered: the process is in the middle of exiting, by itself or not.
-                if begun and not ended and (signal.delivered or course.leaving_ns is not None):
-                    course.signalled_ns = signal.time_ns
-                    course.met_exit = course.death is not None and course.death.signal == 0
-                    break
+            # Not delivered: the process is in the middle of exiting, by itself or not.
+            signals = delivered if course.leaving_ns is None else everyone
+            course.signalled_ns = first_signal(signals, course.life, course.death)
+            if course.signalled_ns is not None:
+                course.met_exit = course.death is not None and course.death.signal == 0
 
     def _go_on(self, course: Course, event: Event) -> None:
         kind, time_ns = event["event"], int(event["time_ns"])

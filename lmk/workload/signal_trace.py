@@ -18,9 +18,9 @@ from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.errors import UnsupportedError
 from lmk.proto.record_pb2 import KillReport
-from lmk.workload.record import Death
+from lmk.workload.record import Death, Life
 
-__all__ = ["SentSignal", "SignalTrace", "checked_ms", "parse_trace", "sealed_ns"]
+__all__ = ["SentSignal", "SignalTrace", "checked_ms", "first_signal", "parse_trace", "sealed_ns"]
 
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 #: Per CPU; a line of this event is 60 bytes in the buffer.
@@ -107,22 +107,35 @@ def parse_trace(text: str) -> list[SentSignal]:
     ]
 
 
+def first_signal(signals: Iterable[SentSignal], life: Life, death: Death | None) -> int | None:
+    """When the first of `signals` was sent to that process, and to none that had its pid else.
+
+    :param death: of that process; None: it lives.
+    """
+    return min(
+        (
+            signal.time_ns
+            for signal in signals
+            if signal.pid == life.pid
+            and life.time_ns <= signal.time_ns
+            and (death is None or signal.time_ns <= death.time_ns)
+        ),
+        default=None,
+    )
+
+
 def sealed_ns(deaths: Iterable[Death], sent: Iterable[SentSignal]) -> dict[tuple[int, int], int]:
     """By identity, when the kernel queued the SIGKILL that ended each of them, CLOCK_BOOTTIME.
 
     Who ended otherwise, or got it as another of its threads, is not in it.
     """
-    first: dict[tuple[int, int], int] = {}
-    queued = sorted((signal.time_ns, signal.pid) for signal in sent if signal.delivered)
+    sealed = {}
+    signals = [signal for signal in sent if signal.delivered]
     for death in deaths:
-        times = [
-            time_ns
-            for time_ns, pid in queued
-            if pid == death.life.pid and death.life.time_ns <= time_ns <= death.time_ns
-        ]
-        if death.killed and times:
-            first[death.life.identity] = times[0]
-    return first
+        first_ns = first_signal(signals, death.life, death)
+        if death.killed and first_ns is not None:
+            sealed[death.life.identity] = first_ns
+    return sealed
 
 
 def checked_ms(
