@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from lmk.build import Bundle, BundleFile
 from lmk.control import SessionFile, parse_session_file
-from lmk.device import lmkd
+from lmk.device import lmkd, other_killers
 from lmk.device.interface import CommandResult
 from lmk.device.probe import Probe, parse_probe
 from lmk.device.root import Root
@@ -71,6 +71,8 @@ if [ -L $d ] || [ -e $d ]; then
 fi
 exit 0
 """
+
+_LOOK_AT_KILLERS = f"({lmkd.LOOK}); {other_killers.LOOK}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ def examine(root: Root, facts: Facts, bundle: Bundle, task: Task) -> Probe:
         task.step("ask the kernel")
         result = root.run(f"{facts.directory}/lmk-loader probe")
         found = parse_probe(result, serial=facts.serial, transport=transport, root=root.via)
-        return _with_lmkd(found, root.run(lmkd.LOOK))
+        return _with_killers(found, root.run(_LOOK_AT_KILLERS))
     loader = bundle.file(facts.abi, "lmk-loader")
     place = f"{facts.temporary}/.lmk-loader-{secrets.token_hex(8)}"
     task.step("push lmk-loader", len(loader.content))
@@ -233,11 +235,15 @@ def examine(root: Root, facts: Facts, bundle: Bundle, task: Task) -> Probe:
     task.step("ask the kernel")
     result = root.device.run(f"{place} probe; e=$?; rm -f {place}; exit $e")
     found = parse_probe(result, serial=facts.serial, transport=transport, root="")
-    return _with_lmkd(found, root.device.run(lmkd.LOOK))
+    return _with_killers(found, root.device.run(_LOOK_AT_KILLERS))
 
 
-def _with_lmkd(found: Probe, look: CommandResult) -> Probe:
-    return Probe({**found.values, "replace_lmkd": lmkd.parse_look(look.text)})
+def _with_killers(found: Probe, look: CommandResult) -> Probe:
+    killers = {
+        "replace_lmkd": lmkd.parse_look(look.text),
+        "other_killers": other_killers.parse_look(look.text),
+    }
+    return Probe({**found.values, **killers})
 
 
 def start_agent(

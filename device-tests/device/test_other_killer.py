@@ -7,8 +7,10 @@ Whatever happens, exactly one killer is there at the end: the fixture sees to th
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from conftest import connected
@@ -303,6 +305,39 @@ def test_any_stops_all_that_run_and_shadow_stops_nobody(device: Device, root: Ro
     missing = only(said(session, session.hello.run), Lifecycle.OTHER_KILLER_MISSING)
     assert "nohang is not installed" in missing.life.text
     root.run(f"systemctl stop {_EARLYOOM}")
+
+
+def test_doctor_says_who_runs_and_whom_a_policy_would_stop(device: Device, root: Root) -> None:
+    command = Command(device.serial)
+
+    def killer(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(command.run("doctor", "--json"))["other_killers"][name]
+        return found
+
+    oomd = killer("systemd-oomd")
+    assert oomd["running"]
+    assert oomd["pids"] == [int(root.run("pidof systemd-oomd").text)]
+    assert oomd["owners"] == list(oomd["units"]) == [OOMD]
+    assert oomd["stopped_by"] == ["OTHER_KILLER_SYSTEMD_OOMD", "OTHER_KILLER_ANY"]
+    assert not killer("earlyoom")["running"]
+    program = root.run("command -v earlyoom").text.strip()
+    root.run(f"systemd-run --quiet --collect --unit=guard.service {program}")
+    try:
+        rogue = killer("earlyoom")
+        assert (rogue["running"], rogue["owners"]) == (True, ["guard.service"])
+        ((_, enables),) = rogue["obstacles"]
+        assert enables == "systemctl stop guard.service"
+        # And it is what attach does: nobody stops that one.
+        attached = lmk.attach(device, stopping(OtherKiller.OTHER_KILLER_ANY)).keep()
+        assert attached.status().stopped_units == f"{_SOCKET}, {OOMD}"
+        oomd = killer("systemd-oomd")
+        assert (oomd["running"], oomd["held"]) == (False, True)
+        page = " ".join(command.run("doctor").split())
+        assert "stopped by lmk until its session ends" in page
+        assert "earlyoom can be stopped" in page
+        assert "guard.service, which no policy stops" in page
+    finally:
+        root.run("systemctl stop guard.service")
 
 
 def test_a_reboot_leaves_the_killer_that_is_enabled_and_no_other(

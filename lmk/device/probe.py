@@ -46,7 +46,8 @@ class Probe:
     """Everything that is known of one device.
 
     :ivar values: the loader's JSON with ``serial``, ``transport`` and ``root`` added, and
-        ``replace_lmkd`` (:mod:`lmk.device.lmkd`).
+        ``replace_lmkd`` (:mod:`lmk.device.lmkd`) and ``other_killers``
+        (:mod:`lmk.device.other_killers`).
     """
 
     values: dict[str, Any]
@@ -117,6 +118,8 @@ class Probe:
         if "replace_lmkd" in values:
             yield self._replaceable(values["replace_lmkd"])
             yield self._killed_form(values["replace_lmkd"])
+        if "other_killers" in values:
+            yield from self._other_killers(values["other_killers"])
         carriers = ", ".join(name for name, usable in values["carriers"].items() if usable)
         yield Answer("device", "carriers", None, False, carriers, "kfuncs, CFI")
 
@@ -137,6 +140,24 @@ class Probe:
             "device", "LMK_PROCKILL", None, False, f"--replace-lmkd: {detail}", lmkd["prockill_why"]
         )
 
+    def _other_killers(self, killers: dict[str, dict[str, Any]]) -> Iterator[Answer]:
+        probe = "/proc/*/comm, systemctl show"
+        known = {name: each for name, each in killers.items() if each["running"] or each["units"]}
+        if not known:
+            detail = f"none of {', '.join(killers)} is there"
+            yield Answer("device", "other killers", None, False, detail, probe)
+        for name, each in known.items():
+            yield Answer("device", name, None, False, _killer_words(each), probe)
+            if not each["running"]:
+                continue
+            obstacles = each["obstacles"]
+            yield Answer(
+                "device", f"{name} can be stopped", not obstacles, False,
+                "" if obstacles else f"other_killer: {' or '.join(each['stopped_by'])}",
+                "; ".join(what for what, _ in obstacles) or probe,
+                "; ".join(enables for _, enables in obstacles),
+            )  # fmt: skip
+
     def _security(self, security: dict[str, Any]) -> Iterator[Answer]:
         yield Answer(
             "access", "load BPF programs", security["bpf_load"], True, "",
@@ -150,6 +171,21 @@ class Probe:
         yield Answer("access", "CFI", None, False, cfi, source)
         restrict = str(security["kptr_restrict"])
         yield Answer("access", "kptr_restrict", None, False, restrict, "sysctl")
+
+
+def _killer_words(killer: dict[str, Any]) -> str:
+    """Whether it runs, and the unit that has it."""
+    units = ", ".join(
+        f"{unit} is {said['active']}, {said['enabled'] or said['load']}"
+        for unit, said in killer["units"].items()
+    )
+    if not killer["running"]:
+        return f"stopped by lmk until its session ends; {units}" if killer["held"] else units
+    pids = ", ".join(f"pid {pid}" for pid in killer["pids"])
+    owners = ", ".join(killer["owners"]) or "no unit"
+    return "; ".join(
+        ["running" + (f", {pids}, in {owners}" if pids else ""), *filter(None, [units])]
+    )
 
 
 def parse_probe(result: CommandResult, *, serial: str, transport: str, root: str) -> Probe:
