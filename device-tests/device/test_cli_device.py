@@ -303,6 +303,23 @@ def test_a_policy_is_pushed_and_shown_from_the_device(command: Command, tmp_path
     assert 'name: "ours"' in command.run("policy", "show", "-s", serial)
 
 
+def test_a_rule_for_a_package_that_is_not_there_is_said_and_waits(
+    command: Command, bundle: Bundle, tmp_path: Path
+) -> None:
+    policy = tmp_path / "unknown.textpb"
+    rules = 'rules { package: "com.example.nobody" protect: true }\n'
+    policy.write_text(POLICY + rules)
+    attach = ("attach", "--bundle", str(bundle.path), "--policy", str(policy), "--lease", "10m")
+    for words in (("policy", "push", str(policy)), attach):
+        done = command.begin(*words)
+        _, said = done.communicate(timeout=240)
+        assert done.returncode == 0
+        assert "com.example.nobody is not installed: its rule waits" in said
+    policy.write_text(POLICY)
+    done = command.begin("policy", "push", str(policy))
+    assert "waits" not in done.communicate(timeout=240)[1]
+
+
 def test_a_truncated_capture_of_this_device_ends_with_5(command: Command, tmp_path: Path) -> None:
     capture = tmp_path / "capture.pb"
     command.run("stream", "--from", "start", "--no-follow", "--format", "pb", "-o", str(capture))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -170,3 +171,27 @@ def test_lmkds_properties_become_the_policy(device: Device) -> None:
     text = command.run("policy", "pull")
     assert parse(text).thrashing.thrashing_limit_pct == 40
     assert "ro.lmk.use_minfree_levels=true (it chooses lmkd's old strategy" in text
+
+
+@pytest.mark.virtual_only
+def test_properties_of_nonsense_are_said_and_change_nothing(device: Device) -> None:
+    command = Command(device.serial)
+    nonsense = {
+        "psi_partial_stall_ms": "7e1",
+        "swap_util_max": "50 dry_run: true",
+        "kill_timeout_ms": "9" * 60,
+        "thrashing_limit_decay": "\x1b[31m10 % [",
+        "swap_compression_ratio_div": "3",
+    }
+    prefix = "persist.device_config.lmkd_native."
+    before = parse(command.run("policy", "pull"))
+    try:
+        for name, value in nonsense.items():
+            device.run(f"setprop {prefix}{name} {shlex.quote(value)}")
+        text = command.run("policy", "pull")
+    finally:
+        for name in nonsense:
+            device.run(f"setprop {prefix}{name} ''")
+    assert parse(text) == before
+    for name in nonsense:
+        assert f"{prefix}{name}=" in text

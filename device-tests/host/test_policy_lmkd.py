@@ -109,7 +109,7 @@ def test_critical_thrashing_is_three_times_the_limit_unless_given(
     assert value(carried, "thrashing.thrashing_limit_critical_pct") == critical
 
 
-@pytest.mark.parametrize("text", ["ten", "", "12ms", "1e3", "9" * 30])
+@pytest.mark.parametrize("text", ["ten", "", "12ms", "1e3", "9" * 30, "12\ndry_run: true"])
 def test_what_is_no_number_leaves_lmkds_default_and_is_said(text: str) -> None:
     key = "ro.lmk.psi_partial_stall_ms"
     carried = from_properties({key: text})

@@ -11,7 +11,13 @@ from lmk.attachment import LEASE
 from lmk.attachment import attach as attach_device
 from lmk.attachment import detach as detach_device
 from lmk.build import Bundle
-from lmk.cli.options import bundle_option, device_options, duration, say
+from lmk.cli.options import (
+    bundle_option,
+    device_options,
+    duration,
+    say,
+    say_rules_that_wait,
+)
 from lmk.device.resolve import connect
 from lmk.policy import load, stopped_killer
 from lmk.report.text import printable
@@ -105,6 +111,7 @@ def attach(
             mode += f", in the place of {stopped}"
         elif named not in ("none", "any"):
             say(f"{device.serial}: {named} is not installed or does not run: nobody was stopped")
+        say_rules_that_wait(session, wanted)
         say(f"{device.serial} is attached: policy {hello.policy_name!r}{mode}, {until}")
 
 

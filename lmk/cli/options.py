@@ -7,13 +7,24 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lmk.build import Bundle, open_bundle
 
-__all__ = ["bundle_option", "device_options", "duration", "say", "verbose_option"]
+if TYPE_CHECKING:
+    from lmk.policy import Policy
+    from lmk.session import Session
+
+__all__ = [
+    "bundle_option",
+    "device_options",
+    "duration",
+    "say",
+    "say_rules_that_wait",
+    "verbose_option",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h)")
@@ -83,3 +94,16 @@ def duration(value: str) -> timedelta:
 def say(line: str) -> None:
     """A line for the person at the terminal, on standard error."""
     click.echo(line, err=True)
+
+
+def say_rules_that_wait(session: Session, wanted: Policy) -> None:
+    """A line for each rule of `wanted`, now in force, whose package is not installed."""
+    from lmk.report.text import printable
+
+    if not any(rule.HasField("package") for rule in wanted.rules):
+        return
+    status = session.status()
+    for rule, now in zip(status.policy.rules, status.rules, strict=False):
+        if rule.HasField("package") and not now.HasField("app_id"):
+            name = printable(rule.package)
+            say(f"{session.device.serial}: {name} is not installed: its rule waits until it is")

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from lmk import policy as policies
-from lmk.cli.options import device_options, say, verbose_option
+from lmk.cli.options import device_options, say, say_rules_that_wait, verbose_option
 from lmk.console import Column, open_console, show_table
 from lmk.errors import CheckFailed, UsageError
 
@@ -75,7 +75,9 @@ def push(source: str, serial: str | None, transport: str | None) -> None:
 
     wanted = policies.load(source)
     with connect(serial, transport=transport) as device:
-        connect_session(device).set_policy(wanted)
+        session = connect_session(device)
+        session.set_policy(wanted)
+        say_rules_that_wait(session, wanted)
         say(f"{device.serial}: policy {wanted.name!r} is in force")
 
 
