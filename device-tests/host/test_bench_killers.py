@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+from collections.abc import Sequence
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +23,7 @@ from lmk.bench.killers.watch import Record, Sample
 from lmk.errors import UsageError
 from lmk.policy import load
 from lmk.workload.record import Death, Life
+from lmk.workload.signal_trace import SentSignal
 
 _MS = 1_000_000
 _S = 1_000_000_000
@@ -109,7 +111,9 @@ def _record(*samples: Sample) -> Record:
     return record
 
 
-def _measured(lives: list[Life], deaths: list[Death], record: Record) -> dict[str, float]:
+def _measured(
+    lives: list[Life], deaths: list[Death], record: Record, sent: Sequence[SentSignal] = ()
+) -> dict[str, float]:
     found = measure(
         Span(10 * _S, 20 * _S, ((11 * _S, 13 * _S), (16 * _S, 18 * _S))),
         lives=lives,
@@ -118,6 +122,7 @@ def _measured(lives: list[Life], deaths: list[Death], record: Record) -> dict[st
         record=record,
         latencies=Latencies(10 * _MS, (Round(11 * _S, 30_000), Round(25 * _S, 90_000))),
         cost=Cost(cpu_ns=50 * _MS, bpf_ns=10 * _MS, rss_kb=2000),
+        sent=sent,
     )
     return found.values
 
@@ -166,6 +171,20 @@ def test_kill_of_what_the_user_notices_while_a_cached_app_is_left_is_wrong() -> 
     assert _measured(lives, late, _record(_sample(0), _sample(20)))["wrong_kills"] == 1
     in_order = [_death(lives[0], 12), _death(lives[1], 14)]
     assert _measured(lives, in_order, _record(_sample(0), _sample(20)))["wrong_kills"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_who_got_its_signal_first_was_killed_first_however_late_it_ends(number: int) -> None:
+    lives = [_life("cached", 1, 950), _life("music", 2, 200)]
+    deaths = [Death(lives[1], 14 * _S, number, asked=False), _death(lives[0], 15)]
+    record = _record(_sample(0), _sample(20))
+    sent = [SentSignal(12 * _S, 1, delivered=True), SentSignal(13 * _S, 2, delivered=True)]
+    for trace, count in ((sent, 0), (sent[1:], 1), ([], 1)):
+        values = _measured(lives, deaths, record, trace)
+        assert (values["order_violations"], values["wrong_kills"]) == (count, count)
+    # One that was refused dooms nobody.
+    refused = [SentSignal(12 * _S, 1, delivered=False), sent[1]]
+    assert _measured(lives, deaths, record, refused)["order_violations"] == 1
 
 
 def test_kernel_oom_kills_are_the_growth_of_the_kernels_counter() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own word on when a SIGKILL was sent: ``signal:signal_generate`` from tracefs.
+"""The kernel's own word on when a kill was sent: ``signal:signal_generate`` from tracefs.
 
 In an instance of its own, so that nobody else's tracing is disturbed; on the boot
 clock, which the kill reports use too.
@@ -27,7 +27,7 @@ _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _BUFFER_KB = 512
 #: `<...>-123  [001] d..2.  12.345678: signal_generate: sig=9 errno=0 code=128 comm=a pid=7 …`
 _LINE = re.compile(
-    r"\s(?P<s>\d+)\.(?P<us>\d{6}): signal_generate: sig=9 .* "
+    r"\s(?P<s>\d+)\.(?P<us>\d{6}): signal_generate: sig=(?:9|15) .* "
     r"pid=(?P<pid>\d+) grp=\d+ res=(?P<res>\d+)"
 )
 #: The trace prints whole microseconds.
@@ -36,7 +36,7 @@ _GRAIN_NS = 1000
 
 @dataclass(frozen=True, slots=True)
 class SentSignal:
-    """One SIGKILL.
+    """One SIGKILL, or whatever else was traced.
 
     :ivar time_ns: CLOCK_BOOTTIME, to the microsecond below.
     :ivar pid: the task it was sent to.
@@ -51,11 +51,13 @@ class SentSignal:
 class SignalTrace:
     """Traces every SIGKILL on `device` while the block runs.
 
+    :param also_term: and every SIGTERM: killers that ask first mostly need nothing more.
     :raises lmk.errors.UnsupportedError: no tracefs, or no such event.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, *, also_term: bool = False) -> None:
         self._root: Root = find_root(device)
+        self._wanted = "sig==9 || sig==15" if also_term else "sig==9"
         self._serial = device.serial
         self._instance = ""
 
@@ -66,7 +68,7 @@ class SignalTrace:
             f'[ -d "$place/instances" ] && break; done; set -e; at=$place/instances/{name}; '
             f"mkdir $at; echo boot > $at/trace_clock; echo {_BUFFER_KB} > $at/buffer_size_kb; "
             "event=$at/events/signal/signal_generate; "
-            "echo 'sig==9' > $event/filter; echo 1 > $event/enable; echo $at"
+            f"echo '{self._wanted}' > $event/filter; echo 1 > $event/enable; echo $at"
         )
         if made.exit_code:
             raise UnsupportedError(
@@ -96,7 +98,7 @@ class SignalTrace:
 
 
 def parse_trace(text: str) -> list[SentSignal]:
-    """The SIGKILLs in a trace as tracefs prints it."""
+    """The signals in a trace as tracefs prints it."""
     return [
         SentSignal(
             time_ns=int(match["s"]) * 1_000_000_000 + int(match["us"]) * 1000,
@@ -125,7 +127,7 @@ def first_signal(signals: Iterable[SentSignal], life: Life, death: Death | None)
 
 
 def sealed_ns(deaths: Iterable[Death], sent: Iterable[SentSignal]) -> dict[tuple[int, int], int]:
-    """By identity, when the kernel queued the SIGKILL that ended each of them, CLOCK_BOOTTIME.
+    """By identity, when the kernel queued the signal that ended each of them, CLOCK_BOOTTIME.
 
     Who ended otherwise, or got it as another of its threads, is not in it.
     """

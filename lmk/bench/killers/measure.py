@@ -13,6 +13,7 @@ from lmk.bench.killers.rivals import Cost
 from lmk.bench.killers.scene import CACHED_ADJ
 from lmk.bench.killers.watch import Record
 from lmk.workload.record import Death, Life, order_violations
+from lmk.workload.signal_trace import SentSignal, sealed_ns
 
 __all__ = ["UNITS", "Measured", "Span", "mean_alive", "measure"]
 
@@ -90,11 +91,14 @@ def measure(
     record: Record,
     latencies: Latencies,
     cost: Cost,
+    sent: Sequence[SentSignal] = (),
 ) -> Measured:
     """The values of one run, but for those that only its player knows.
 
     :param sizes_kb: what each process that ended had mapped, by its identity.
     :param cost: what the killer used within the span, and holds.
+    :param sent: the kernel's own trace of kills, where it could be taken: who was doomed first
+        is by it, and else by when they ended.
     """
     seconds = (span.end_ns - span.begin_ns) / 1e9
     deaths = [_by_a_killer(death) for death in deaths]
@@ -104,8 +108,9 @@ def measure(
     felt = latencies.between(span.begin_ns, span.end_ns)
     period_us = felt.period_ns // 1000
     ordered = sorted(made.latency_us / 1000 for made in felt.rounds) or [0.0]
-    violations = order_violations(lives, deaths)
-    wrong = _wrong(lives, deaths, killed)
+    sealed = sealed_ns(deaths, sent)
+    violations = order_violations(lives, deaths, sealed)
+    wrong = _wrong(lives, deaths, killed, sealed)
     freed = [_freed_kb(death, sizes_kb, record) for death in killed]
     known = [kb for kb in freed if kb is not None]
     adjs = [death.life.adj for death in killed]
@@ -176,17 +181,23 @@ def mean_alive(
     return lived_ns / sum(end_ns - begin_ns for begin_ns, end_ns in times)
 
 
-def _wrong(lives: Sequence[Life], deaths: Sequence[Death], killed: Sequence[Death]) -> list[str]:
+def _wrong(
+    lives: Sequence[Life],
+    deaths: Sequence[Death],
+    killed: Sequence[Death],
+    sealed: Mapping[tuple[int, int], int],
+) -> list[str]:
     """Kills of what the user notices while any cached app was left, as lines."""
-    ended = {death.life.identity: death.time_ns for death in deaths}
+    ended = {death.life.identity: death.time_ns for death in deaths} | dict(sealed)
     found = []
     for death in killed:
+        at_ns = ended[death.life.identity]
         left = [
             life.name
             for life in lives
             if life.adj >= CACHED_ADJ
-            and life.time_ns + _NEW_NS < death.time_ns
-            and ended.get(life.identity, death.time_ns + 1) > death.time_ns
+            and life.time_ns + _NEW_NS < at_ns
+            and ended.get(life.identity, at_ns + 1) > at_ns
         ]
         if left and death.life.adj <= _PERCEPTIBLE_ADJ:
             who = f"{death.life.name} (adj {death.life.adj})"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +21,9 @@ from lmk.bench.killers.watch import Watch
 from lmk.build import Bundle
 from lmk.device.interface import Device
 from lmk.device.root import find_root
-from lmk.errors import LmkError, UsageError
+from lmk.errors import LmkError, UnsupportedError, UsageError
 from lmk.proto.record_pb2 import Hello, KillPath
+from lmk.workload.signal_trace import SignalTrace
 
 __all__ = ["DISK", "Run", "Setting", "play"]
 
@@ -83,9 +84,14 @@ def play(setting: Setting, spec: Spec, load: Load, events: int | None = None) ->
     with (
         Watch(device, bundle=bundle) as watch,
         Cast(device, setting.scene.rows, bundle=bundle) as cast,
+        ExitStack() as traced,
         _killer(setting, spec, cast, greeted) as running,
         Probe(device, uid=PROBE_UID, size_kb=setting.scene.probe_kb, bundle=bundle) as probe,
     ):
+        trace = None
+        # Without tracefs the order is the one in which they ended.
+        with suppress(UnsupportedError):
+            trace = traced.enter_context(SignalTrace(device, also_term=True))
         stage = Stage(device, cast.population, watch, setting.scene, setting.file, bundle)
         before, begin_ns = running(), _now_ns(device)
         for event in range(events):
@@ -99,6 +105,7 @@ def play(setting: Setting, spec: Spec, load: Load, events: int | None = None) ->
         # What is told until then belongs to the record, and the killer goes on meanwhile.
         probe.close()
         lives, deaths = list(cast.population.lives), list(cast.population.deaths)
+        sent = trace.read() if trace else []
     span = Span(begin_ns, end_ns, tuple(times))
     measured = measure(
         span,
@@ -108,6 +115,7 @@ def play(setting: Setting, spec: Spec, load: Load, events: int | None = None) ->
         record=watch.record,
         latencies=probe.latencies,
         cost=Cost(after.cpu_ns - before.cpu_ns, after.bpf_ns - before.bpf_ns, after.rss_kb),
+        sent=sent,
     )
     measured.values["growth_s"] = (
         sum(played.growths_s) / len(played.growths_s) if played.growths_s else 0.0
