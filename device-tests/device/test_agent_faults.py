@@ -149,11 +149,12 @@ def test_adbd_is_protected_by_what_it_is_not_by_its_name(session: Session, root:
         "*/platform-tools/adbd|*/bin/adbd|/sbin/adbd) echo ${p#/proc/};; esac; done"
     ).text.split()
     imposter = root.run(
-        "cp $(command -v sleep) /data/local/tmp/adbd; "
-        "(exec -a adbd /data/local/tmp/adbd 60 || /data/local/tmp/adbd sleep 60) "
-        "</dev/null >/dev/null 2>&1 & echo $!"
+        "cp $(readlink -f /proc/self/exe) /data/local/tmp/adbd; "
+        "(exec -a sleep /data/local/tmp/adbd 600) </dev/null >/dev/null 2>&1 & echo $!"
     ).text.strip()
     try:
+        named = f"until [ $(cat /proc/{imposter}/comm) = adbd ]; do sleep 0.1; done"
+        assert root.run(named).exit_code == 0
         status = session.status()
         wanted = {status.agent_pid, status.guardian_pid, *map(int, adbd)}
         assert protected(root) == wanted
