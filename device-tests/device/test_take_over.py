@@ -32,13 +32,18 @@ from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.errors import TransientError, UsageError
 from lmk.install import gather
-from lmk.proto.record_pb2 import Lifecycle
+from lmk.policy import load
+from lmk.proto.record_pb2 import KillPath, Lifecycle, OtherKill
+from lmk.report import Position
 from lmk.virtual.services import LMKD_SOCKET
+from lmk.workload.eater import Eater
 
 pytest_plugins = ("take_over_plugin",)
 pytestmark = pytest.mark.virtual_only
 
 _DEADLINE_S = 90.0
+#: Of the app that may die.
+_UID = 19001
 
 
 @pytest.fixture
@@ -179,6 +184,34 @@ def test_with_agent_and_guardian_dead_attach_replaces_lmkd_again(
     second = replace(device)
     assert second.status().agent_pid != first.agent_pid
     assert killers(root) == {"lmk"}
+
+
+def test_with_agent_and_guardian_dead_handlers_kill_where_they_do_it_in_the_kernel(
+    device: Device, root: Root
+) -> None:
+    """And nobody does on the assisted path: the kernel's OOM killer is all that is left."""
+    wanted = load("default")
+    wanted.only_uids.add(first=_UID, last=_UID)
+    first = lmk.attach(device, wanted, lease=None, replace_lmkd=True, prockill_bytes=16).keep()
+    status = first.status()
+    kill_9(root, status.guardian_pid, status.agent_pid)
+    with Eater(device, 60_000, adj=900, uid=_UID, floor_mb=0, name="greedy") as eater:
+        pid = eater.await_phase("killed", timedelta(seconds=_DEADLINE_S)).pid
+    second = replace(device)
+    begin = Position(second.hello.boot_id, first.hello.run, 1)
+    with second.records(begin, follow=False) as stream:
+        records = list(stream)
+    by_lmk = [each.kill.victim.pid for each in records if each.HasField("kill")]
+    by_others = [
+        (each.other_kill.victim.pid, each.other_kill.cause)
+        for each in records
+        if each.HasField("other_kill")
+    ]
+    if first.hello.kill_path == KillPath.KILL_PATH_IN_KERNEL:
+        assert by_lmk == [pid]
+    else:
+        assert by_lmk == []
+        assert (pid, OtherKill.KERNEL_OOM) in by_others
 
 
 def test_attach_without_replacing_gives_a_replaced_lmkd_back(device: Device, root: Root) -> None:
