@@ -287,6 +287,8 @@ static int leave(struct agent *agent)
 	__u64 end_ns = boottime_ns() + FAREWELL_NS;
 	bool all_taken;
 
+	/* What was killed so far we tell: lmkd cannot. */
+	agent_report_kills(agent);
 	take_over_end(agent);
 	other_killer_end(agent);
 	if (agent->decider) {

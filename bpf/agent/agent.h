@@ -66,7 +66,10 @@ void agent_refresh_protected(struct agent *agent);
 /* One of them is about to come up: looks now, and a few times more. */
 void agent_expect_daemon(struct agent *agent);
 
-/* Spools the kills that are done, ours and others', and frees their slots. */
+/*
+ * Tells of new kills over lmkd's socket; spools those that are done, ours and others', and frees
+ * their slots.
+ */
 void agent_report_kills(struct agent *agent);
 
 /* Spools a Lifecycle record; `peer` may be NULL. */

@@ -290,6 +290,7 @@ int agent_main(void)
 	agent->shared = shared;
 	agent->clients = clients;
 	shared->agent_pid = getpid();
+	lmkd_begin(agent);
 	error = open_all(agent);
 	if (error) {
 		log_line("agent: %s", strerror(-error));

@@ -223,6 +223,7 @@ struct decider *decider_start(const struct pins *pins, struct shared *shared, in
 	self->main_event = event;
 	self->follower.shared = shared;
 	self->follower.pins = pins;
+	self->follower.named = tell_main;
 	self->follower.done = tell_main;
 	self->follower.context = self;
 	self->follower.started_ns = boottime_ns();

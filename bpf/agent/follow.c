@@ -139,7 +139,7 @@ static int watch(struct follower *follower, __u32 index)
 	return 0;
 }
 
-static void take_names(struct kill *kill)
+static void take_names(struct follower *follower, struct kill *kill)
 {
 	const struct lmk_process *victim = &kill->event.victim;
 	__u64 ticks = process_ticks(victim->start_ns);
@@ -151,6 +151,10 @@ static void take_names(struct kill *kill)
 		names_find(kill->event.candidates[i].pid,
 			   process_ticks(kill->event.candidates[i].start_ns),
 			   kill->candidate_names[i]);
+	atomic_store_explicit(&kill->named, 1, memory_order_release);
+	/* Where lmkd's socket is served: it is told now, not when it is over. */
+	if (follower->named && follower->shared->lmkd_socket[0])
+		follower->named(follower->context);
 }
 
 static __u32 free_slot(struct follower *follower)
@@ -193,13 +197,13 @@ bool follow_kill(struct follower *follower, const struct lmk_kill_event *event)
 	kill->attempts = event->dry_run ? 0 : 1;
 	kill->agent_absent = event->head.time_ns < follower->started_ns;
 	if (event->dry_run) {
-		take_names(kill);
+		take_names(follower, kill);
 		finish(follower, index);
 		return true;
 	}
 	kill->deadline_ns = event->signalled_ns + timeout_ns;
 	atomic_store_explicit(&kill->state, KILL_FOLLOWED, memory_order_release);
-	take_names(kill);
+	take_names(follower, kill);
 	/*
 	 * Gone already is well: its events say when. A victim that gets no CPU gives nothing back
 	 * by itself (5 s and more), with process_mrelease in a tenth of a second.
@@ -336,6 +340,8 @@ void follow_start(struct follower *follower)
 		follower->pidfds[i] = -1;
 		if (kill->state != KILL_FOLLOWED)
 			continue;
+		if (!kill->named)
+			take_names(follower, kill);
 		/* Still there: go on with it. Else its end went by unseen. */
 		if (watch(follower, i) == 0)
 			release(follower, i);

@@ -16,10 +16,11 @@ struct follower {
 	struct shared *shared;
 	const struct pins *pins;
 	int epoll_fd;
-	__u64 started_ns;	     /* kills signalled before this had no agent */
-	__u64 retry_ns;		     /* when a busy address space is tried again; 0: none waits */
-	int pidfds[KILL_SLOTS];	     /* -1: none */
-	void (*done)(void *context); /* a slot became KILL_DONE */
+	__u64 started_ns;	      /* kills signalled before this had no agent */
+	__u64 retry_ns;		      /* when a busy address space is tried again; 0: none waits */
+	int pidfds[KILL_SLOTS];	      /* -1: none */
+	void (*named)(void *context); /* a kill has its names and may be told; or NULL */
+	void (*done)(void *context);  /* a slot became KILL_DONE */
 	void *context;
 };
 

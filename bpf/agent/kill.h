@@ -43,8 +43,10 @@ struct kill {
 	__u8 left_known;
 	__u8 after_known;
 	__u8 agent_absent;
-	__u8 mm_gone; /* exit_mmap's event came */
-	__u8 pad[4];
+	__u8 mm_gone;	    /* exit_mmap's event came */
+	_Atomic __u8 named; /* the deciding thread has looked for the names: it may be told */
+	__u8 told;	    /* the main thread has told of it over lmkd's socket */
+	__u8 pad[2];
 	struct lmk_sample after;
 	struct lmk_kill_event event;
 	char victim_name[PROCESS_NAME];

@@ -8,6 +8,7 @@
 #include "bpf_sys.h"
 #include "clock.h"
 #include "follow.h"
+#include "lmkd_serve.h"
 #include "ring.h"
 #include "session_file.h"
 #include "spool.h"
@@ -58,6 +59,7 @@ static int spool_kills(struct shared *shared)
 	if (error)
 		return error;
 	while ((first = first_kill(shared))) {
+		lmkd_keep(shared, first);
 		spool_append(&spool, payload,
 			     record_kill(payload, spool.run, spool.next_seq, first, NULL));
 		shared->last_kill_id = first->event.kill_id;

@@ -134,7 +134,8 @@ struct lmkd_killed {
 	__s32 reason; /* lmkd's own numbers (enum kill_reasons); LMKD_NO_REASON */
 	__s32 thrashing_pct;
 	__s32 max_thrashing_pct;
-	const char *name; /* cut to LMKD_NAME_MAX bytes */
+	const char *name;   /* cut to LMKD_NAME_MAX bytes */
+	__u64 signalled_ns; /* not sent */
 };
 
 /* Reply to GETKILLCNT, UPDATE_PROPS and BOOT_COMPLETED: the command and a number. */

@@ -41,6 +41,7 @@ bool lmkd_report(const struct kill *kill, struct lmkd_killed *killed, char name[
 		.thrashing_pct = (__s32)event->verdict.thrashing_pct,
 		.max_thrashing_pct = (__s32)event->verdict.thrashing_max_pct,
 		.name = name,
+		.signalled_ns = event->signalled_ns,
 	};
 	return true;
 }

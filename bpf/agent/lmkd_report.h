@@ -9,7 +9,8 @@
 #include "lmkd_packet.h"
 
 /*
- * Fills `killed`, whose name is put into `name`. False: nobody was killed (a dry run, or a signal
+ * Fills `killed`, whose name is put into `name`, as soon as the signal is sent: nothing that is
+ * known only later is in it. False: nobody was killed (a dry run, or a signal
  * that was refused), so there is nothing to tell.
  */
 bool lmkd_report(const struct kill *kill, struct lmkd_killed *killed, char name[LMKD_NAME_MAX + 1]);

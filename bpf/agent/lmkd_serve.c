@@ -30,6 +30,11 @@ static void say_targets(void *context, const struct lmkd_target *targets, __u32 
 	set_later("sys.lmk.minfree_levels", value);
 }
 
+void lmkd_begin(struct agent *agent)
+{
+	lmkd_server_begin(&lmkd_server, &agent->shared->lmkd_missed);
+}
+
 int lmkd_serve(struct agent *agent)
 {
 	static const struct lmkd_hooks hooks = {.targets = say_targets};
@@ -50,22 +55,36 @@ int lmkd_serve(struct agent *agent)
 	return 0;
 }
 
+/* Also while the socket cannot be served yet; not once it is lmkd's again. */
+static bool in_its_place(const struct agent *agent)
+{
+	return agent->shared->lmkd_socket[0] && (agent->lmkd || !agent->give_back);
+}
+
 void lmkd_tell(struct agent *agent, const struct kill *kill)
 {
 	char name[LMKD_NAME_MAX + 1];
 	struct lmkd_killed killed;
 
-	if (agent->lmkd && lmkd_report(kill, &killed, name))
-		lmkd_server_killed(agent->lmkd, &killed);
+	if (!in_its_place(agent) || !lmkd_report(kill, &killed, name))
+		return;
+	lmkd_server_killed(&lmkd_server, &killed);
+	lmkd_leave_traces(kill, &killed);
 }
 
-void lmkd_trace(const struct agent *agent, const struct kill *kill)
+void lmkd_tell_end(const struct agent *agent, const struct kill *kill)
+{
+	if (in_its_place(agent) && !kill->event.dry_run && !kill->event.kill_result)
+		lmkd_trace_end(kill);
+}
+
+void lmkd_keep(struct shared *shared, const struct kill *kill)
 {
 	char name[LMKD_NAME_MAX + 1];
 	struct lmkd_killed killed;
 
-	if (agent->lmkd && lmkd_report(kill, &killed, name))
-		lmkd_leave_traces(kill, &killed);
+	if (shared->lmkd_socket[0] && !kill->told && lmkd_report(kill, &killed, name))
+		lmkd_missed_add(&shared->lmkd_missed, &killed, LMKD_WAITS_FOR_ALL);
 }
 
 void lmkd_leave(struct agent *agent)

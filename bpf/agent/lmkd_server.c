@@ -35,52 +35,123 @@ static void refuse(struct lmkd_server *server, const struct lmkd_client *client,
 
 /* -- what is sent -------------------------------------------------------------------------- */
 
-/* One that does not read gets nothing, rather than keep the loop waiting: lmkd blocks here. */
-static void tell(struct lmkd_server *server, const struct lmkd_client *client, const __u8 *packet,
+/* Records of `pid` become ownerless with the last of its connections. */
+static void release(struct lmkd_server *server, __s32 pid)
+{
+	for (int i = 0; i < LMKD_CLIENTS; i++) {
+		if (server->clients[i].fd >= 0 && server->clients[i].pid == pid)
+			return;
+	}
+	lmkd_release(&server->registry, pid);
+}
+
+static void drop(struct lmkd_server *server, struct lmkd_client *client)
+{
+	close(client->fd); /* leaves epoll by itself */
+	client->fd = -1;
+	release(server, client->pid);
+}
+
+/*
+ * lmkd waits here for a client that does not read, and the device with it. What is unread by now is
+ * some hundred packets: it is not slow. Dropped, it gets them, then the end of the connection, so
+ * it knows that something is missing; and what it missed is told when it comes again.
+ */
+static void drop_deaf(struct lmkd_server *server, struct lmkd_client *client)
+{
+	__u64 count = ++server->counters.clients_deaf;
+
+	if (!(count & (count - 1)))
+		log_line("lmkd socket: pid %d does not read: dropped, the %lluth so far",
+			 client->pid, count);
+	drop(server, client);
+}
+
+static bool tell(struct lmkd_server *server, struct lmkd_client *client, const __u8 *packet,
 		 size_t length)
 {
 	ssize_t sent;
 
+	if (client->fd < 0)
+		return false;
 	do {
 		sent = send(client->fd, packet, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
-	if (sent < 0)
-		server->counters.unsent++; /* -EPIPE: its end is heard of as an event */
+	if (sent >= 0)
+		return true;
+	server->counters.unsent++;
+	/* Of another error (-EPIPE) its end is heard as an event. */
+	if (errno == EAGAIN || errno == EWOULDBLOCK)
+		drop_deaf(server, client);
+	return false;
 }
 
-static void reply(struct lmkd_server *server, const struct lmkd_client *client,
-		  enum lmkd_command command, __s32 value)
+static void reply(struct lmkd_server *server, struct lmkd_client *client, enum lmkd_command command,
+		  __s32 value)
 {
 	__u8 packet[LMKD_REPLY_BYTES];
 
 	tell(server, client, packet, lmkd_encode_reply(packet, command, value));
 }
 
-static void tell_subscribers(struct lmkd_server *server, enum lmkd_subscription which,
-			     const __u8 *packet, size_t length)
+static size_t encode(const struct lmkd_server *server, enum lmkd_subscription which,
+		     const struct lmkd_killed *killed, __u8 packet[LMKD_STAT_BYTES])
 {
-	for (int i = 0; i < LMKD_CLIENTS; i++) {
-		const struct lmkd_client *client = &server->clients[i];
-
-		if (client->fd >= 0 && client->events & 1U << which)
-			tell(server, client, packet, length);
-	}
+	return which == LMKD_SUBSCRIBE_STAT
+		       ? lmkd_encode_stat(packet, killed)
+		       : lmkd_encode_killed(packet, killed, !server->short_killed);
 }
 
-void lmkd_server_killed(struct lmkd_server *server, const struct lmkd_killed *killed)
+/* False: nobody was told. */
+static bool tell_subscribers(struct lmkd_server *server, enum lmkd_subscription which,
+			     const struct lmkd_killed *killed)
+{
+	__u8 packet[LMKD_STAT_BYTES];
+	size_t length = encode(server, which, killed, packet);
+	bool told = false;
+
+	for (int i = 0; i < LMKD_CLIENTS; i++) {
+		struct lmkd_client *client = &server->clients[i];
+
+		if (client->fd >= 0 && client->events & 1U << which)
+			told |= tell(server, client, packet, length);
+	}
+	return told;
+}
+
+void lmkd_server_killed(struct lmkd_server *server, struct lmkd_killed *killed)
 {
 	__u64 start_ticks = process_ticks((__u64)killed->start_time_ns);
 	const struct lmkd_record *record = lmkd_find(&server->registry, killed->pid);
-	struct lmkd_killed told = *killed;
-	__u8 packet[LMKD_STAT_BYTES];
+	__u32 waits = 0;
 
 	/* ActivityManager looks it up by what it said itself. */
 	if (record && record->start_ticks == start_ticks)
-		told.uid = record->uid;
+		killed->uid = record->uid;
 	lmkd_note_kill(&server->registry, killed->pid, start_ticks, killed->adj);
-	tell_subscribers(server, LMKD_SUBSCRIBE_STAT, packet, lmkd_encode_stat(packet, &told));
-	tell_subscribers(server, LMKD_SUBSCRIBE_KILL, packet,
-			 lmkd_encode_killed(packet, &told, !server->short_killed));
+	if (!tell_subscribers(server, LMKD_SUBSCRIBE_STAT, killed))
+		waits |= 1U << LMKD_SUBSCRIBE_STAT;
+	if (tell_subscribers(server, LMKD_SUBSCRIBE_KILL, killed))
+		server->counters.told++;
+	else
+		waits |= 1U << LMKD_SUBSCRIBE_KILL;
+	if (waits)
+		lmkd_missed_add(server->missed, killed, waits);
+}
+
+static void subscribe(struct lmkd_server *server, struct lmkd_client *client,
+		      enum lmkd_subscription which)
+{
+	const struct lmkd_killed *killed;
+	__u8 packet[LMKD_STAT_BYTES];
+
+	client->events |= 1U << which;
+	while (client->fd >= 0 &&
+	       (killed = lmkd_missed_take(server->missed, which, boottime_ns()))) {
+		if (tell(server, client, packet, encode(server, which, killed, packet)) &&
+		    which == LMKD_SUBSCRIBE_KILL)
+			server->counters.told_later++;
+	}
 }
 
 /* -- what is asked for --------------------------------------------------------------------- */
@@ -157,7 +228,7 @@ static enum lmkd_refusal carry_out(struct lmkd_server *server, struct lmkd_clien
 		      lmkd_kill_count(registry, packet->min_adj, packet->max_adj));
 		break;
 	case LMKD_SUBSCRIBE:
-		client->events |= 1U << packet->subscription;
+		subscribe(server, client, (enum lmkd_subscription)packet->subscription);
 		break;
 	case LMKD_UPDATE_PROPS:
 		reply(server, client, command, update_props(server));
@@ -176,23 +247,6 @@ static enum lmkd_refusal carry_out(struct lmkd_server *server, struct lmkd_clien
 }
 
 /* -- clients ------------------------------------------------------------------------------- */
-
-/* Records of `pid` become ownerless with the last of its connections. */
-static void release(struct lmkd_server *server, __s32 pid)
-{
-	for (int i = 0; i < LMKD_CLIENTS; i++) {
-		if (server->clients[i].fd >= 0 && server->clients[i].pid == pid)
-			return;
-	}
-	lmkd_release(&server->registry, pid);
-}
-
-static void drop(struct lmkd_server *server, struct lmkd_client *client)
-{
-	close(client->fd); /* leaves epoll by itself */
-	client->fd = -1;
-	release(server, client->pid);
-}
 
 /* A descriptor may be handed on: what counts is who sent this packet, not who connected. */
 static bool identify(struct lmkd_server *server, struct lmkd_client *client,
@@ -232,9 +286,7 @@ void lmkd_server_event(struct lmkd_server *server, __u32 index)
 	struct ucred sender;
 	size_t length;
 
-	if (client->fd < 0)
-		return;
-	for (int i = 0; i < PACKETS_PER_EVENT; i++) {
+	for (int i = 0; i < PACKETS_PER_EVENT && client->fd >= 0; i++) {
 		switch (lmkd_receive(client->fd, bytes, sizeof(bytes), &length, &sender)) {
 		case LMKD_NOTHING:
 			return;
@@ -246,6 +298,15 @@ void lmkd_server_event(struct lmkd_server *server, __u32 index)
 			return;
 		}
 	}
+}
+
+__u32 lmkd_server_clients(const struct lmkd_server *server)
+{
+	__u32 count = 0;
+
+	for (int i = 0; i < LMKD_CLIENTS; i++)
+		count += server->clients[i].fd >= 0;
+	return count;
 }
 
 static struct lmkd_client *free_slot(struct lmkd_server *server)
@@ -295,6 +356,15 @@ void lmkd_server_accept(struct lmkd_server *server)
 
 /* -- begin and end -------------------------------------------------------------------------- */
 
+void lmkd_server_begin(struct lmkd_server *server, struct lmkd_missed *missed)
+{
+	memset(server, 0, offsetof(struct lmkd_server, registry));
+	server->missed = missed;
+	server->listener = -1;
+	for (int i = 0; i < LMKD_CLIENTS; i++)
+		server->clients[i].fd = -1;
+}
+
 int lmkd_server_open(struct lmkd_server *server, int epoll_fd, int listener,
 		     const struct lmkd_hooks *hooks)
 {
@@ -302,13 +372,10 @@ int lmkd_server_open(struct lmkd_server *server, int epoll_fd, int listener,
 				    .data.u64 = event_source(SOURCE_LMKD_LISTENER, 0)};
 	int on = 1;
 
-	memset(server, 0, offsetof(struct lmkd_server, registry));
 	server->epoll_fd = epoll_fd;
 	server->listener = listener;
 	if (hooks)
 		server->hooks = *hooks;
-	for (int i = 0; i < LMKD_CLIENTS; i++)
-		server->clients[i].fd = -1;
 	/* Connections inherit it, so what is sent before they are accepted has a sender as well. */
 	if (setsockopt(listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)))
 		return -errno;

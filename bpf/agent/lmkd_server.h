@@ -5,7 +5,8 @@
  * knows nothing of handlers, and allocates nothing.
  *
  * What a client cannot do: block the loop, drop another client, or have a process changed that
- * another one registered. A request that is not understood is counted and changes nothing.
+ * another one registered. A request that is not understood is counted and changes nothing. One that
+ * does not read is dropped when nothing more fits into its connection.
  */
 #ifndef LMK_AGENT_LMKD_SERVER_H
 #define LMK_AGENT_LMKD_SERVER_H
@@ -13,6 +14,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
+#include "lmkd_missed.h"
 #include "lmkd_packet.h"
 #include "lmkd_registry.h"
 
@@ -41,7 +43,10 @@ struct lmkd_counters {
 	__u64 packets;
 	__u64 refused[LMKD_REFUSALS]; /* records of LMKD_PROCS_PRIO each for itself */
 	__u64 clients_refused;
-	__u64 unsent; /* replies and reports for clients that do not read */
+	__u64 clients_deaf; /* dropped, as they did not read */
+	__u64 unsent;	    /* replies and reports that a client did not get */
+	__u64 told;	    /* kills, by LMKD_PROCKILL when they were made */
+	__u64 told_later;   /* to who subscribed only then */
 };
 
 struct lmkd_server {
@@ -50,6 +55,7 @@ struct lmkd_server {
 	bool short_killed; /* LMKD_PROCKILL without rss_kb, as Android 15 and before want it */
 	bool booted;
 	struct lmkd_hooks hooks;
+	struct lmkd_missed *missed;
 	struct lmkd_client clients[LMKD_CLIENTS];
 	struct lmkd_target targets[LMKD_TARGETS_MAX];
 	__u32 targets_count;
@@ -58,10 +64,12 @@ struct lmkd_server {
 	struct lmkd_registry registry;
 };
 
+/* Nobody is connected yet. Kills are counted from now on, and kept in `missed` while that is so. */
+void lmkd_server_begin(struct lmkd_server *server, struct lmkd_missed *missed);
+
 /*
  * Serves `listener`, a listening SOCK_SEQPACKET socket, and owns it from now on. Its events carry
- * SOURCE_LMKD_LISTENER and SOURCE_LMKD_CLIENT. What is in the registry stays: all zero at first.
- * 0 or -errno.
+ * SOURCE_LMKD_LISTENER and SOURCE_LMKD_CLIENT. 0 or -errno.
  */
 int lmkd_server_open(struct lmkd_server *server, int epoll_fd, int listener,
 		     const struct lmkd_hooks *hooks);
@@ -72,8 +80,13 @@ void lmkd_server_accept(struct lmkd_server *server);
  */
 void lmkd_server_event(struct lmkd_server *server, __u32 index);
 
-/* Tells all who subscribed of a kill, with the uid that the process was registered under. */
-void lmkd_server_killed(struct lmkd_server *server, const struct lmkd_killed *killed);
+/*
+ * Tells all who subscribed of a kill; where nobody has, who does so next. Its uid becomes the one
+ * that the process was registered under, if it was.
+ */
+void lmkd_server_killed(struct lmkd_server *server, struct lmkd_killed *killed);
+
+__u32 lmkd_server_clients(const struct lmkd_server *server);
 
 void lmkd_server_close(struct lmkd_server *server);
 

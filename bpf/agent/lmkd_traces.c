@@ -170,8 +170,6 @@ static void leave_in_log(const struct kill *kill, const struct lmkd_killed *kill
 	lmkd_log_killinfo(&log, kill, killed, meminfo,
 			  (const char *const[3]){texts[0], texts[1], texts[2]});
 	android_log_send(&log, ANDROID_LOG_SOCKET);
-	lmkd_log_end(&log, kill);
-	android_log_send(&log, ANDROID_LOG_SOCKET);
 }
 
 /* -- the trace ------------------------------------------------------------------------------ */
@@ -227,4 +225,15 @@ void lmkd_leave_traces(const struct kill *kill, const struct lmkd_killed *killed
 {
 	mark_trace(killed);
 	leave_in_log(kill, killed);
+}
+
+void lmkd_trace_end(const struct kill *kill)
+{
+	struct android_log log;
+
+	/* Where nobody saw its end there is nothing to say of it. */
+	if (!kill->memory_back_ns && !kill->mrelease_begin_ns)
+		return;
+	lmkd_log_end(&log, kill);
+	android_log_send(&log, ANDROID_LOG_SOCKET);
 }

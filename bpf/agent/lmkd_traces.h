@@ -42,7 +42,11 @@ void lmkd_minfree_levels(const struct lmkd_target *targets, __u32 count, char *v
 /* Half a sentence about a reason (enum lmk_reason). */
 const char *lmkd_reason_text(__u32 reason);
 
-/* All of it, of a kill that is over. Nothing is waited for, and nobody is told of a failure. */
+/*
+ * All of it, when the signal is sent; and the last line, when the kill is over. Nothing is waited
+ * for, and nobody is told of a failure.
+ */
 void lmkd_leave_traces(const struct kill *kill, const struct lmkd_killed *killed);
+void lmkd_trace_end(const struct kill *kill);
 
 #endif

@@ -151,6 +151,39 @@ static const lmk_v1_Policy *policy_of(const struct agent *agent, const struct ki
 	return kill->event.rules_generation == rules_generation() ? &agent->policy : NULL;
 }
 
+static bool is_untold(const struct kill *kill)
+{
+	__u32 state = atomic_load_explicit(&kill->state, memory_order_acquire);
+
+	if (state == KILL_FREE || kill->told)
+		return false;
+	return state == KILL_DONE || atomic_load_explicit(&kill->named, memory_order_acquire);
+}
+
+/* Over lmkd's socket, in the order they were made, as lmkd does it: when the signal is sent. */
+static void tell_kills(struct agent *agent)
+{
+	struct shared *shared = agent->shared;
+
+	for (;;) {
+		struct kill *first = NULL;
+
+		for (__u32 i = 0; i < KILL_SLOTS; i++) {
+			struct kill *kill = &shared->kills[i];
+
+			if (is_untold(kill) &&
+			    (!first || kill->event.kill_id < first->event.kill_id))
+				first = kill;
+		}
+		if (!first)
+			return;
+		/* First: should this agent die now, the next one does not tell it again. */
+		first->told = 1;
+		if (first->event.kill_id != shared->last_kill_id)
+			lmkd_tell(agent, first);
+	}
+}
+
 static void report_own(struct agent *agent)
 {
 	struct shared *shared = agent->shared;
@@ -171,11 +204,10 @@ static void report_own(struct agent *agent)
 			return;
 		/* A dead agent may have spooled it and not lived to free it. */
 		if (first->event.kill_id != shared->last_kill_id) {
-			lmkd_tell(agent, first);
 			spool(agent, payload,
 			      record_kill(payload, agent->spool.run, agent->spool.next_seq, first,
 					  policy_of(agent, first)));
-			lmkd_trace(agent, first);
+			lmkd_tell_end(agent, first);
 		}
 		shared->last_kill_id = first->event.kill_id;
 		/* The next to die are likely these: read their names while they are well. */
@@ -188,6 +220,7 @@ static void report_own(struct agent *agent)
 
 void agent_report_kills(struct agent *agent)
 {
+	tell_kills(agent);
 	report_own(agent);
 	report_others(agent);
 }

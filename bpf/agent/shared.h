@@ -11,6 +11,7 @@
 
 #include "kill.h"
 #include "lmk/v1/policy.pb.h"
+#include "lmkd_missed.h"
 #include "lmkd_replaced.h"
 #include "others.h"
 
@@ -36,7 +37,7 @@ enum give_back_reason {
 	GIVE_BACK_OTHER_KILLER_RETURNED = 5,
 };
 
-#define SHARED_EDITION 6
+#define SHARED_EDITION 7
 
 struct shared {
 	__u32 edition;
@@ -79,6 +80,7 @@ struct shared {
 	_Atomic __s32 last_other_pid;
 	__u32 lmkd_restored; /* without a record of it yet */
 	struct lmkd_gaps lmkd_gaps;
+	struct lmkd_missed lmkd_missed;
 	char units_restored[160]; /* names; the same */
 	struct other others[OTHER_SLOTS];
 };

@@ -287,7 +287,7 @@ def build_server(directory: Path) -> Path:
     """The program of device-tests/lmkd/serve.c."""
     agent = source_root() / "bpf" / "agent"
     output = directory / "serve"
-    parts = ("adj", "packet", "registry", "report", "server", "socket")
+    parts = ("adj", "missed", "packet", "registry", "report", "server", "socket")
     sources = [agent / f"lmkd_{part}.c" for part in parts]
     sources += [agent / "process.c", agent / "exit_code.c"]
     _compile([*sources, source_root() / "bpf/workload/lines.c", _HERE / "serve.c"], output)

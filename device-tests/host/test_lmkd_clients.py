@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from lmkd_client import APP, Elsewhere, Server, adj_of, barrier, serves, until
-from lmkd_parts import Command, Killed, Refusal, connect, packet, refusal_of, stat
+from lmkd_parts import Command, Refusal, connect, packet, refusal_of
 from running import Running
 
 pytest_plugins = ("lmkd_plugin",)
@@ -33,37 +33,44 @@ def test_a_ninth_client_drops_nobody(server: Server) -> None:
     until(lambda: serves(server))
 
 
-def test_a_client_that_never_reads_holds_up_nobody(server: Server, link: socket.socket) -> None:
-    kills = 3000
+def test_a_client_that_never_reads_holds_up_nobody_and_is_dropped(
+    server: Server, link: socket.socket
+) -> None:
+    """lmkd waits for it. Dropped, it knows that it has missed something."""
     with server.connect() as deaf:
         deaf.send(packet(Command.SUBSCRIBE, 0))
         barrier(deaf)
-        deaf.send(packet(Command.SUBSCRIBE, 1))
-        for pid in range(1, kills + 1):
-            server.kill(pid)
-        link.send(packet(Command.GETKILLCNT, 900, 900))
-        assert link.recv(256)[:4] == packet(4)
-        until(lambda: server.counters()["unsent"] > 0)
-        # It may come to its senses: what fits waits for it, and the connection stands.
-        first = deaf.recv(256)
-        assert first in (packet(6, 1, APP, 4096), stat_of(1))
-        # Replies that nobody reads are no other case.
-        with server.connect() as asking:
-            asking.setblocking(False)
-            with suppress(BlockingIOError):
-                for _ in range(100_000):
-                    asking.send(packet(Command.GETKILLCNT, 1001, 0))
-            barrier(link)
+        kills = 0
+        while not server.counters()["clients_deaf"]:
+            kills += 1
+            server.kill(kills)
+        barrier(link)
+        # What fitted it still finds, and then the end.
+        for pid in range(1, kills):
+            assert deaf.recv(256) == packet(6, pid, APP, 4096)
+        assert deaf.recv(256) == b""
+    counters = server.counters()
+    assert (counters["clients_deaf"], counters["unsent"], counters["told"]) == (1, 1, kills - 1)
+    # What did not fit is told when it comes again.
+    with server.connect() as again:
+        again.send(packet(Command.SUBSCRIBE, 0))
+        assert again.recv(256) == packet(6, kills, APP, 4096)
+        barrier(again)
     link.send(packet(Command.GETKILLCNT, 900, 900))
     assert link.recv(256) == packet(4, kills)
 
 
-def stat_of(pid: int) -> bytes:
-    report = Killed(
-        pid=pid, uid=APP, page_faults=0, major_page_faults=0, rss_bytes=0, cache_bytes=0,
-        swap_bytes=0, start_time_ns=0, adj=900,
-    )  # fmt: skip
-    return stat(report, b"hog")
+def test_a_client_that_reads_no_replies_is_dropped(server: Server, link: socket.socket) -> None:
+    with server.connect() as asking:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                asking.send(packet(Command.GETKILLCNT, 1001, 0))
+        barrier(link)
+    assert server.counters()["clients_deaf"] == 1
+    # Its place is somebody else's again.
+    with ExitStack() as stack:
+        for _ in range(7):
+            barrier(stack.enter_context(server.connect()))
 
 
 def test_a_client_with_much_to_say_lets_others_speak(

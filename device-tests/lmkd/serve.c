@@ -4,7 +4,8 @@
  *
  *     serve PATH | serve --fd N
  *
- * On stdin: "killed PID UID RSS_KB ADJ START_NS NAME", "short" (PROCKILL without rss_kb),
+ * On stdin: "killed PID UID RSS_KB ADJ START_NS NAME" (of long ago after "stale"),
+ * "short" (PROCKILL without rss_kb),
  * "booted", "props OK" (0 or 1), "age PID" (its record becomes that of an earlier process),
  * "counters", "record PID". Events: "start", "update_props", "monitoring", "counters", "record".
  */
@@ -23,7 +24,8 @@
 #define SOURCE_STDIN 99
 
 static struct lmkd_server server;
-static bool booted;
+static struct lmkd_missed missed;
+static bool booted, stale;
 static int props_result;
 
 static int update_props(void *context)
@@ -54,7 +56,8 @@ static long long number(char **rest)
 
 static void tell_kill(char **rest)
 {
-	struct lmkd_killed killed = {.reason = LMKD_NO_REASON};
+	struct lmkd_killed killed = {.reason = LMKD_NO_REASON,
+				     .signalled_ns = stale ? 1 : boottime_ns()};
 
 	killed.pid = (__s32)number(rest);
 	killed.uid = (__u32)number(rest);
@@ -73,9 +76,11 @@ static void say_counters(void)
 	for (int i = 0; i < LMKD_REFUSALS; i++)
 		end += sprintf(end, "%s%llu", i ? "," : "", server.counters.refused[i]);
 	say("{\"event\":\"counters\",\"packets\":%llu,\"clients_refused\":%llu,\"unsent\":%llu,"
+	    "\"clients_deaf\":%llu,\"told\":%llu,\"told_later\":%llu,\"dropped\":%llu,"
 	    "\"records\":%u,\"targets\":%u,\"refused\":[%s]}",
 	    server.counters.packets, server.counters.clients_refused, server.counters.unsent,
-	    server.registry.count, server.targets_count, refused);
+	    server.counters.clients_deaf, server.counters.told, server.counters.told_later,
+	    missed.dropped, server.registry.count, server.targets_count, refused);
 }
 
 static void say_record(__s32 pid)
@@ -105,6 +110,8 @@ static void take_line(char *line)
 		return;
 	if (!strcmp(word, "killed"))
 		tell_kill(&rest);
+	else if (!strcmp(word, "stale"))
+		stale = true;
 	else if (!strcmp(word, "short"))
 		server.short_killed = true;
 	else if (!strcmp(word, "booted"))
@@ -130,6 +137,7 @@ int main(int argc, char **argv)
 	int epoll_fd = epoll_create1(EPOLL_CLOEXEC), listener, error;
 	struct epoll_event events[16];
 
+	lmkd_server_begin(&server, &missed);
 	listener = argc == 3 ? atoi(argv[2]) : argc == 2 ? lmkd_listen(argv[1]) : -EINVAL;
 	error = listener < 0 ? listener : lmkd_server_open(&server, epoll_fd, listener, &hooks);
 	if (error) {
