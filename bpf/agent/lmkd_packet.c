@@ -177,6 +177,35 @@ const char *lmkd_refusal_text(enum lmkd_refusal refusal)
 	return refusal < LMKD_REFUSALS ? texts[refusal] : "unknown";
 }
 
+const char *lmkd_refusal_name(enum lmkd_refusal refusal)
+{
+	static const char *const names[LMKD_REFUSALS] = {
+		[LMKD_TAKEN] = "taken",
+		[LMKD_REFUSE_SHORT] = "short",
+		[LMKD_REFUSE_LONG] = "long",
+		[LMKD_REFUSE_UNALIGNED] = "unaligned",
+		[LMKD_REFUSE_COMMAND] = "command",
+		[LMKD_REFUSE_DIRECTION] = "direction",
+		[LMKD_REFUSE_LENGTH] = "length",
+		[LMKD_REFUSE_PID] = "pid",
+		[LMKD_REFUSE_ADJ] = "adj",
+		[LMKD_REFUSE_TYPE] = "type",
+		[LMKD_REFUSE_FLAG] = "flag",
+		[LMKD_REFUSE_MINFREE] = "minfree",
+		[LMKD_REFUSE_SUBSCRIPTION] = "subscription",
+		[LMKD_REFUSE_SENDER] = "sender",
+		[LMKD_REFUSE_GONE] = "gone",
+		[LMKD_REFUSE_THREAD] = "thread",
+		[LMKD_REFUSE_KERNEL] = "kernel_thread",
+		[LMKD_REFUSE_OWNER] = "owner",
+		[LMKD_REFUSE_FULL] = "full",
+		[LMKD_REFUSE_SOON] = "soon",
+		[LMKD_REFUSE_WRITE] = "write",
+	};
+
+	return refusal < LMKD_REFUSALS ? names[refusal] : "unknown";
+}
+
 static __u8 *put16(__u8 *out, __u16 value)
 {
 	out[0] = (__u8)(value >> 8);

@@ -106,8 +106,9 @@ struct lmkd_packet {
  */
 enum lmkd_refusal lmkd_parse(const __u8 *bytes, size_t length, struct lmkd_packet *packet);
 
-/* Half a sentence about a refusal, for a log. */
+/* A refusal in half a sentence, for a log; and in a word, for a counter. */
 const char *lmkd_refusal_text(enum lmkd_refusal refusal);
+const char *lmkd_refusal_name(enum lmkd_refusal refusal);
 
 #define LMKD_REPLY_BYTES  8
 #define LMKD_KILLED_BYTES 16  /* LMKD_PROCKILL, the longer form */

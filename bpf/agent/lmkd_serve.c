@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "clock.h"
 #include "exit_code.h"
 #include "lmkd_report.h"
 #include "lmkd_server.h"
@@ -10,6 +11,9 @@
 #include "lmkd_traces.h"
 #include "property.h"
 #include "property_later.h"
+
+/* Before it has booted, a device is asked again after this. */
+#define BOOT_ASKED_NS (100 * NSEC_PER_MSEC)
 
 static struct lmkd_server lmkd_server;
 
@@ -30,6 +34,51 @@ static void say_targets(void *context, const struct lmkd_target *targets, __u32 
 	set_later("sys.lmk.minfree_levels", value);
 }
 
+/*
+ * lmkd reads its ro.lmk.* anew. Here a policy is the host's, so that there is nothing that could
+ * fail: what properties say is carried over by `lmk policy pull`, and only by it.
+ */
+static int keep_policy(void *context)
+{
+	static __u64 count;
+
+	(void)context;
+	count++;
+	if (!(count & (count - 1)))
+		log_line("lmkd socket: properties have changed (%llu times so far): the policy "
+			 "stays as it is",
+			 count);
+	return 0;
+}
+
+/* Of an lmkd with ro.lmk.delay_monitors_until_boot. The handlers have decided since they are there.
+ */
+static void note_monitoring(void *context)
+{
+	static bool said;
+
+	(void)context;
+	if (!said)
+		log_line("lmkd socket: monitoring is asked for, and goes on already");
+	said = true;
+}
+
+/* As far as is known: getprop is a process, so a client that goes on asking waits for its turn. */
+static bool has_booted(void *context)
+{
+	static __u64 asked_ns;
+	char value[PROPERTY_BYTES];
+	__u64 now_ns = boottime_ns();
+
+	(void)context;
+	if (asked_ns && now_ns - asked_ns < BOOT_ASKED_NS)
+		return false;
+	if (property_get("sys.boot_completed", value))
+		value[0] = 0;
+	asked_ns = boottime_ns();
+	return !strcmp(value, "1");
+}
+
 void lmkd_begin(struct agent *agent)
 {
 	lmkd_server_begin(&lmkd_server, &agent->shared->lmkd_missed);
@@ -37,7 +86,12 @@ void lmkd_begin(struct agent *agent)
 
 int lmkd_serve(struct agent *agent)
 {
-	static const struct lmkd_hooks hooks = {.targets = say_targets};
+	static const struct lmkd_hooks hooks = {
+		.targets = say_targets,
+		.update_props = keep_policy,
+		.start_monitoring = note_monitoring,
+		.boot_completed = has_booted,
+	};
 	const struct shared *shared = agent->shared;
 	int listener = lmkd_listen(shared->lmkd_socket), error;
 

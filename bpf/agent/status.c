@@ -9,6 +9,7 @@
 #include "decide_thread.h"
 #include "exit_code.h"
 #include "lease.h"
+#include "lmkd_server.h"
 #include "names.h"
 #include "other_killer.h"
 #include "pageout.h"
@@ -187,6 +188,35 @@ __u64 status_expire_costs(struct agent *agent, __u64 now_ns)
 	return agent->costs_until_ns;
 }
 
+_Static_assert(LENGTH(((lmk_v1_LmkdSocket *)0)->refused) == LMKD_REFUSALS - 1, "one for each");
+
+static void add_lmkd_socket(const struct agent *agent, lmk_v1_Status *status)
+{
+	lmk_v1_LmkdSocket *socket = &status->lmkd_socket;
+	const struct lmkd_server *server = agent->lmkd;
+	const struct lmkd_counters *counters;
+
+	status->has_lmkd_socket = server != NULL;
+	if (!server)
+		return;
+	counters = &server->counters;
+	socket->clients = lmkd_server_clients(server);
+	socket->processes = server->registry.count;
+	socket->packets = counters->packets;
+	for (enum lmkd_refusal why = LMKD_TAKEN + 1; why < LMKD_REFUSALS; why++) {
+		lmk_v1_Counter *refused = &socket->refused[socket->refused_count++];
+
+		snprintf(refused->name, sizeof(refused->name), "%s", lmkd_refusal_name(why));
+		refused->value = counters->refused[why];
+	}
+	socket->clients_refused = counters->clients_refused;
+	socket->clients_deaf = counters->clients_deaf;
+	socket->unsent = counters->unsent;
+	socket->kills_told = counters->told;
+	socket->kills_told_later = counters->told_later;
+	socket->kills_untold = server->missed->dropped;
+}
+
 void status_fill(struct agent *agent, lmk_v1_Status *status, bool with_candidates)
 {
 	struct shared *shared = agent->shared;
@@ -200,6 +230,7 @@ void status_fill(struct agent *agent, lmk_v1_Status *status, bool with_candidate
 		add_handlers(agent, status, with_candidates);
 	}
 	add_counters(agent, status);
+	add_lmkd_socket(agent, status);
 	status->has_lease_left_ms = shared->lease_ms != 0;
 	status->lease_left_ms = lease_left_ms(shared);
 	status->agent_pid = shared->agent_pid;

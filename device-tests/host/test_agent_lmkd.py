@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from agent_process import Agent, until
-from lmkd_parts import Command, connect, packet
+from lmkd_parts import Command, Refusal, connect, packet
 
-from lmk.proto.control_pb2 import ControlRequest, GetStatus
+from lmk.proto.control_pb2 import ControlRequest, GetStatus, LmkdSocket, Status
 
 pytest_plugins = ("agent_plugin",)
 
@@ -45,6 +45,49 @@ def test_activity_manager_is_served_beside_the_host(
     assert register(path, sleeper, 900)
     assert Path(f"/proc/{sleeper}/oom_score_adj").read_text() == "900\n"
     assert agent.control(ControlRequest(get_status=GetStatus())).status.agent_pid
+
+
+def status_of(agent: Agent) -> Status:
+    return agent.control(ControlRequest(get_status=GetStatus())).status
+
+
+def test_the_status_counts_what_goes_over_it(agent: Agent, tmp_path: Path, sleeper: int) -> None:
+    path = tmp_path / "lmkd"
+    agent.serve("--lmkd-socket", str(path))
+    with connect(path) as link:
+        link.send(packet(Command.PROCPRIO, sleeper, 10123, 900, 0))
+        link.send(packet(Command.PROCPRIO, sleeper, 10123, 1001, 0))
+        link.send(packet(Command.PROCREMOVE))
+        link.send(packet(Command.PROCREMOVE))
+        link.send(packet(Command.GETKILLCNT, 1001, 0))
+        assert link.recv(256) == packet(4, 0)
+        socket_status = status_of(agent).lmkd_socket
+    names = [refused.name for refused in socket_status.refused]
+    assert names == [
+        "kernel_thread" if why is Refusal.KERNEL else why.name.lower() for why in Refusal if why
+    ]
+    counted = {refused.name: refused.value for refused in socket_status.refused if refused.value}
+    assert counted == {"adj": 1, "length": 2}
+    del socket_status.refused[:]
+    assert socket_status == LmkdSocket(clients=1, processes=1, packets=5)
+
+
+def test_without_it_there_is_nothing_to_count(agent: Agent) -> None:
+    agent.serve()
+    assert not status_of(agent).HasField("lmkd_socket")
+
+
+def test_properties_monitoring_and_boot_are_answered(agent: Agent, tmp_path: Path) -> None:
+    """As by lmkd; where there is no Android, no device has booted."""
+    path = tmp_path / "lmkd"
+    agent.serve("--lmkd-socket", str(path))
+    with connect(path) as link:
+        for _ in range(2):
+            link.send(packet(Command.UPDATE_PROPS))
+            assert link.recv(256) == packet(7, 0)
+            link.send(packet(Command.START_MONITORING))
+            link.send(packet(Command.BOOT_COMPLETED))
+            assert link.recv(256) == packet(10, -1)
 
 
 def test_a_new_agent_goes_on_with_it(agent: Agent, tmp_path: Path, sleeper: int) -> None:

@@ -8,7 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
-from lmk.proto.control_pb2 import Counter, ProgramCost, Status
+from lmk.proto.control_pb2 import Counter, LmkdSocket, ProgramCost, Status
 from lmk.proto.policy_pb2 import Kills, Policy
 from lmk.proto.record_pb2 import Carrier, Hello, KillPath, Process, Reason, Sample, Signal
 from lmk.report.costs import costs, cpu_pct
@@ -211,3 +211,19 @@ def test_a_signal_says_how_near_its_limit_it_is(
     kind: Signal.Kind.ValueType, value: int, limit: int, share: float | None
 ) -> None:
     assert reading(Signal(kind=kind, value=value, limit=limit)).share == share
+
+
+def test_lmkds_socket_is_shown_where_it_is_served() -> None:
+    now = status()
+    assert "lmkd " not in page(now)
+    now.lmkd_socket.CopyFrom(LmkdSocket(clients=1, processes=31, packets=420, kills_told=3))
+    row = next(line for line in page(now).splitlines() if line.startswith("lmkd "))
+    assert row.split(None, 1)[1].rstrip() == (
+        "1 clients, 31 processes registered, 420 packets, 3 kills told"
+    )
+    now.lmkd_socket.kills_told_later = 2
+    now.lmkd_socket.clients_deaf = 1
+    now.lmkd_socket.refused.add(name="kernel_thread", value=4)
+    now.lmkd_socket.refused.add(name="gone", value=0)
+    words = " ".join(page(now).split())
+    assert "5 kills told (2 later); amiss: kernel thread 4, 1 clients that did not read" in words

@@ -428,6 +428,7 @@ class Status(_message.Message):
     SPOOL_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     BUDGET_LEFT_FIELD_NUMBER: _builtins.int
     STOPPED_UNITS_FIELD_NUMBER: _builtins.int
+    LMKD_SOCKET_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     lease_left_ms: _builtins.int
     """Absent: no lease."""
@@ -457,6 +458,10 @@ class Status(_message.Message):
     @_builtins.property
     def programs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProgramCost]: ...
     @_builtins.property
+    def lmkd_socket(self) -> Global___LmkdSocket:
+        """Absent: lmkd's socket is not served."""
+
+    @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleStatus]:
         """One for each rule of the policy, in its order."""
 
@@ -479,11 +484,12 @@ class Status(_message.Message):
         spool_limit_bytes: _builtins.int = ...,
         budget_left: _builtins.int | None = ...,
         stopped_units: _builtins.str = ...,
+        lmkd_socket: Global___LmkdSocket | None = ...,
         rules: _abc.Iterable[Global___RuleStatus] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "budget_left", b"budget_left", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "policy", b"policy", "sample", b"sample"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "budget_left", b"budget_left", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "lmkd_socket", b"lmkd_socket", "policy", b"policy", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "budget_left", b"budget_left", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "rules", b"rules", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes", "stopped_units", b"stopped_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "budget_left", b"budget_left", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "lmkd_socket", b"lmkd_socket", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "rules", b"rules", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes", "stopped_units", b"stopped_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_left: _TypeAlias = _typing.Literal["budget_left"]  # noqa: Y015
     _WhichOneofArgType__budget_left: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left"]  # noqa: Y015
@@ -495,6 +501,66 @@ class Status(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lease_left_ms) -> _WhichOneofReturnType__lease_left_ms | None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class LmkdSocket(_message.Message):
+    """lmkd's socket, which this session serves in lmkd's place; counts since the agent started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENTS_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    CLIENTS_REFUSED_FIELD_NUMBER: _builtins.int
+    CLIENTS_DEAF_FIELD_NUMBER: _builtins.int
+    UNSENT_FIELD_NUMBER: _builtins.int
+    KILLS_TOLD_FIELD_NUMBER: _builtins.int
+    KILLS_TOLD_LATER_FIELD_NUMBER: _builtins.int
+    KILLS_UNTOLD_FIELD_NUMBER: _builtins.int
+    clients: _builtins.int
+    """Connected now."""
+    processes: _builtins.int
+    """Processes that are registered now."""
+    packets: _builtins.int
+    """Requests that came, whatever became of them."""
+    clients_refused: _builtins.int
+    """Connections that were turned away: of another uid than root's and system's, or one too many."""
+    clients_deaf: _builtins.int
+    """Connections that were closed, as their clients read nothing."""
+    unsent: _builtins.int
+    """Replies and reports that did not reach a client."""
+    kills_told: _builtins.int
+    """Kills that were told as LMK_PROCKILL, when they were made."""
+    kills_told_later: _builtins.int
+    """The same, to who connected only after it."""
+    kills_untold: _builtins.int
+    """Kills that nobody was told of: too many, or too old, when somebody came. Since attach."""
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counter]:
+        """Requests that were not carried out, by why; of LMK_PROCS_PRIO each process for itself."""
+
+    def __init__(
+        self,
+        *,
+        clients: _builtins.int = ...,
+        processes: _builtins.int = ...,
+        packets: _builtins.int = ...,
+        refused: _abc.Iterable[Global___Counter] | None = ...,
+        clients_refused: _builtins.int = ...,
+        clients_deaf: _builtins.int = ...,
+        unsent: _builtins.int = ...,
+        kills_told: _builtins.int = ...,
+        kills_told_later: _builtins.int = ...,
+        kills_untold: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clients", b"clients", "clients_deaf", b"clients_deaf", "clients_refused", b"clients_refused", "kills_told", b"kills_told", "kills_told_later", b"kills_told_later", "kills_untold", b"kills_untold", "packets", b"packets", "processes", b"processes", "refused", b"refused", "unsent", b"unsent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LmkdSocket: _TypeAlias = LmkdSocket  # noqa: Y015
 
 @_typing.final
 class RuleStatus(_message.Message):

@@ -158,6 +158,7 @@ class Overview:
                 *([("because", hello.kill_path_why)] if hello.kill_path_why else []),
                 ("policy", policy),
                 *([("stopped", printable(now.stopped_units))] if now.stopped_units else []),
+                *([("lmkd", self._lmkd())] if now.HasField("lmkd_socket") else []),
                 ("lease", self._lease_words()),
                 ("budget", self._budget()),
                 ("build", hello.build_id[:16]),
@@ -180,6 +181,30 @@ class Overview:
                 )
             )
         return [_row(name, value) for name, value in rows]
+
+    def _lmkd(self) -> str:
+        """lmkd's socket, in whose place this session is."""
+        socket = self._now.lmkd_socket
+        later = f" ({socket.kills_told_later} later)" if socket.kills_told_later else ""
+        told = socket.kills_told + socket.kills_told_later
+        words = [
+            f"{socket.clients} clients",
+            f"{socket.processes} processes registered",
+            f"{socket.packets} packets",
+            f"{told} kills told{later}",
+        ]
+        amiss = [
+            (f"{refused.name.replace('_', ' ')} {refused.value}", refused.value)
+            for refused in socket.refused
+        ]
+        amiss += [
+            (f"{socket.kills_untold} kills told nobody", socket.kills_untold),
+            (f"{socket.clients_refused} clients refused", socket.clients_refused),
+            (f"{socket.clients_deaf} clients that did not read", socket.clients_deaf),
+            (f"{socket.unsent} packets unsent", socket.unsent),
+        ]
+        refused = [text for text, count in amiss if count]
+        return ", ".join(words) + (f"; amiss: {', '.join(refused)}" if refused else "")
 
     def _lease_words(self) -> str:
         if not self._now.HasField("lease_left_ms"):

@@ -48,6 +48,9 @@ PB_BIND(lmk_v1_ProgramCost, lmk_v1_ProgramCost, AUTO)
 PB_BIND(lmk_v1_Status, lmk_v1_Status, 2)
 
 
+PB_BIND(lmk_v1_LmkdSocket, lmk_v1_LmkdSocket, 2)
+
+
 PB_BIND(lmk_v1_RuleStatus, lmk_v1_RuleStatus, AUTO)
 
 

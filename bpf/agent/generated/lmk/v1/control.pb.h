@@ -119,6 +119,31 @@ typedef struct _lmk_v1_ProgramCost {
     uint64_t recursion_misses;
 } lmk_v1_ProgramCost;
 
+/* lmkd's socket, which this session serves in lmkd's place; counts since the agent started. */
+typedef struct _lmk_v1_LmkdSocket {
+    /* Connected now. */
+    uint32_t clients;
+    /* Processes that are registered now. */
+    uint32_t processes;
+    /* Requests that came, whatever became of them. */
+    uint64_t packets;
+    /* Requests that were not carried out, by why; of LMK_PROCS_PRIO each process for itself. */
+    pb_size_t refused_count;
+    lmk_v1_Counter refused[20];
+    /* Connections that were turned away: of another uid than root's and system's, or one too many. */
+    uint64_t clients_refused;
+    /* Connections that were closed, as their clients read nothing. */
+    uint64_t clients_deaf;
+    /* Replies and reports that did not reach a client. */
+    uint64_t unsent;
+    /* Kills that were told as LMK_PROCKILL, when they were made. */
+    uint64_t kills_told;
+    /* The same, to who connected only after it. */
+    uint64_t kills_told_later;
+    /* Kills that nobody was told of: too many, or too old, when somebody came. Since attach. */
+    uint64_t kills_untold;
+} lmk_v1_LmkdSocket;
+
 typedef struct _lmk_v1_RuleStatus {
     /* Rules for a package: its app id (uid modulo 100000); absent: it is not installed. */
     bool has_app_id;
@@ -158,6 +183,9 @@ typedef struct _lmk_v1_Status {
     uint32_t budget_left;
     /* Units of another killer that are stopped while this session lasts: "a.service, b.service". */
     char stopped_units[160];
+    /* Absent: lmkd's socket is not served. */
+    bool has_lmkd_socket;
+    lmk_v1_LmkdSocket lmkd_socket;
     /* One for each rule of the policy, in its order. */
     pb_size_t rules_count;
     lmk_v1_RuleStatus rules[16];
@@ -204,6 +232,7 @@ extern "C" {
 
 
 
+
 /* Initializer values for message structs */
 #define lmk_v1_StreamRequest_init_default        {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_default       {{0, {0}}, 0, {lmk_v1_GetStatus_init_default}}
@@ -218,7 +247,8 @@ extern "C" {
 #define lmk_v1_Error_init_default                {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_default              {"", 0}
 #define lmk_v1_ProgramCost_init_default          {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0, false, 0, "", 0, {lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default}}
+#define lmk_v1_Status_init_default               {false, lmk_v1_Hello_init_default, false, lmk_v1_Policy_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, {lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default, lmk_v1_ProgramCost_init_default}, false, 0, 0, 0, 0, 0, 0, 0, false, 0, "", false, lmk_v1_LmkdSocket_init_default, 0, {lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default, lmk_v1_RuleStatus_init_default}}
+#define lmk_v1_LmkdSocket_init_default           {0, 0, 0, 0, {lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default, lmk_v1_Counter_init_default}, 0, 0, 0, 0, 0, 0}
 #define lmk_v1_RuleStatus_init_default           {false, 0, false, 0}
 #define lmk_v1_StreamRequest_init_zero           {{0, {0}}, "", 0, 0, 0}
 #define lmk_v1_ControlRequest_init_zero          {{0, {0}}, 0, {lmk_v1_GetStatus_init_zero}}
@@ -233,7 +263,8 @@ extern "C" {
 #define lmk_v1_Error_init_zero                   {_lmk_v1_Error_Code_MIN, ""}
 #define lmk_v1_Counter_init_zero                 {"", 0}
 #define lmk_v1_ProgramCost_init_zero             {"", false, 0, false, 0, 0}
-#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0, false, 0, "", 0, {lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero}}
+#define lmk_v1_Status_init_zero                  {false, lmk_v1_Hello_init_zero, false, lmk_v1_Policy_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, {lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero, lmk_v1_ProgramCost_init_zero}, false, 0, 0, 0, 0, 0, 0, 0, false, 0, "", false, lmk_v1_LmkdSocket_init_zero, 0, {lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero, lmk_v1_RuleStatus_init_zero}}
+#define lmk_v1_LmkdSocket_init_zero              {0, 0, 0, 0, {lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero, lmk_v1_Counter_init_zero}, 0, 0, 0, 0, 0, 0}
 #define lmk_v1_RuleStatus_init_zero              {false, 0, false, 0}
 
 /* Field tags (for use in manual encoding/decoding) */
@@ -265,6 +296,16 @@ extern "C" {
 #define lmk_v1_ProgramCost_runs_tag              2
 #define lmk_v1_ProgramCost_run_time_ns_tag       3
 #define lmk_v1_ProgramCost_recursion_misses_tag  4
+#define lmk_v1_LmkdSocket_clients_tag            1
+#define lmk_v1_LmkdSocket_processes_tag          2
+#define lmk_v1_LmkdSocket_packets_tag            3
+#define lmk_v1_LmkdSocket_refused_tag            4
+#define lmk_v1_LmkdSocket_clients_refused_tag    5
+#define lmk_v1_LmkdSocket_clients_deaf_tag       6
+#define lmk_v1_LmkdSocket_unsent_tag             7
+#define lmk_v1_LmkdSocket_kills_told_tag         8
+#define lmk_v1_LmkdSocket_kills_told_later_tag   9
+#define lmk_v1_LmkdSocket_kills_untold_tag       10
 #define lmk_v1_RuleStatus_app_id_tag             1
 #define lmk_v1_RuleStatus_processes_tag          2
 #define lmk_v1_Status_hello_tag                  1
@@ -283,6 +324,7 @@ extern "C" {
 #define lmk_v1_Status_spool_limit_bytes_tag      14
 #define lmk_v1_Status_budget_left_tag            15
 #define lmk_v1_Status_stopped_units_tag          16
+#define lmk_v1_Status_lmkd_socket_tag            17
 #define lmk_v1_Status_rules_tag                  20
 #define lmk_v1_ControlReply_token_proof_tag      1
 #define lmk_v1_ControlReply_error_tag            9
@@ -405,6 +447,7 @@ X(a, STATIC,   SINGULAR, UINT64,   spool_bytes,      13) \
 X(a, STATIC,   SINGULAR, UINT64,   spool_limit_bytes,  14) \
 X(a, STATIC,   OPTIONAL, UINT32,   budget_left,      15) \
 X(a, STATIC,   SINGULAR, STRING,   stopped_units,    16) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  lmkd_socket,      17) \
 X(a, STATIC,   REPEATED, MESSAGE,  rules,            20)
 #define lmk_v1_Status_CALLBACK NULL
 #define lmk_v1_Status_DEFAULT NULL
@@ -415,7 +458,23 @@ X(a, STATIC,   REPEATED, MESSAGE,  rules,            20)
 #define lmk_v1_Status_candidates_MSGTYPE lmk_v1_Process
 #define lmk_v1_Status_counters_MSGTYPE lmk_v1_Counter
 #define lmk_v1_Status_programs_MSGTYPE lmk_v1_ProgramCost
+#define lmk_v1_Status_lmkd_socket_MSGTYPE lmk_v1_LmkdSocket
 #define lmk_v1_Status_rules_MSGTYPE lmk_v1_RuleStatus
+
+#define lmk_v1_LmkdSocket_FIELDLIST(X, a) \
+X(a, STATIC,   SINGULAR, UINT32,   clients,           1) \
+X(a, STATIC,   SINGULAR, UINT32,   processes,         2) \
+X(a, STATIC,   SINGULAR, UINT64,   packets,           3) \
+X(a, STATIC,   REPEATED, MESSAGE,  refused,           4) \
+X(a, STATIC,   SINGULAR, UINT64,   clients_refused,   5) \
+X(a, STATIC,   SINGULAR, UINT64,   clients_deaf,      6) \
+X(a, STATIC,   SINGULAR, UINT64,   unsent,            7) \
+X(a, STATIC,   SINGULAR, UINT64,   kills_told,        8) \
+X(a, STATIC,   SINGULAR, UINT64,   kills_told_later,   9) \
+X(a, STATIC,   SINGULAR, UINT64,   kills_untold,     10)
+#define lmk_v1_LmkdSocket_CALLBACK NULL
+#define lmk_v1_LmkdSocket_DEFAULT NULL
+#define lmk_v1_LmkdSocket_refused_MSGTYPE lmk_v1_Counter
 
 #define lmk_v1_RuleStatus_FIELDLIST(X, a) \
 X(a, STATIC,   OPTIONAL, UINT32,   app_id,            1) \
@@ -437,6 +496,7 @@ extern const pb_msgdesc_t lmk_v1_Error_msg;
 extern const pb_msgdesc_t lmk_v1_Counter_msg;
 extern const pb_msgdesc_t lmk_v1_ProgramCost_msg;
 extern const pb_msgdesc_t lmk_v1_Status_msg;
+extern const pb_msgdesc_t lmk_v1_LmkdSocket_msg;
 extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 
 /* Defines for backwards compatibility with code written before nanopb-0.4.0 */
@@ -454,10 +514,11 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_Counter_fields &lmk_v1_Counter_msg
 #define lmk_v1_ProgramCost_fields &lmk_v1_ProgramCost_msg
 #define lmk_v1_Status_fields &lmk_v1_Status_msg
+#define lmk_v1_LmkdSocket_fields &lmk_v1_LmkdSocket_msg
 #define lmk_v1_RuleStatus_fields &lmk_v1_RuleStatus_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 12220
+#define lmk_v1_ControlReply_size                 13393
 #define lmk_v1_ControlRequest_size               3125
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
@@ -465,12 +526,13 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_Error_size                        164
 #define lmk_v1_GetStatus_size                    4
 #define lmk_v1_KillAnswer_size                   39
+#define lmk_v1_LmkdSocket_size                   1169
 #define lmk_v1_ProgramCost_size                  66
 #define lmk_v1_RenewLease_size                   11
 #define lmk_v1_RequestKill_size                  12
 #define lmk_v1_RuleStatus_size                   12
 #define lmk_v1_SetPolicy_size                    3104
-#define lmk_v1_Status_size                       12199
+#define lmk_v1_Status_size                       13372
 #define lmk_v1_StreamRequest_size                78
 
 #ifdef __cplusplus
