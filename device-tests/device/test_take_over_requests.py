@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lmkd's socket while it is replaced: whom a request must not touch, and who may not ask.
+
+Boot, properties and monitoring are answered as lmkd does.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+from activity_manager import (
+    APP_UID,
+    BOOT_COMPLETED,
+    GETKILLCNT,
+    MAIN_UID,
+    PROCKILL,
+    PROCPRIO,
+    START_MONITORING,
+    UPDATE_PROPS,
+    ActivityManager,
+    adj_of,
+    app,
+    await_adj,
+    on_request,
+)
+from take_over_parts import until
+
+import lmk
+from lmk.bench.stand_in import stand_in
+from lmk.device.interface import Device
+from lmk.device.root import Root
+from lmk.session import Session
+
+pytest_plugins = ("take_over_plugin",)
+pytestmark = pytest.mark.virtual_only
+
+_KTHREADD = 2
+
+
+@pytest.fixture
+def device(lmkd_device: Device) -> Device:
+    return lmkd_device
+
+
+@pytest.fixture
+def session(device: Device) -> Session:
+    """In lmkd's place; nobody dies but by request, and only this test's uid."""
+    return lmk.attach(device, on_request(), lease=None, replace_lmkd=True, prockill_bytes=16).keep()
+
+
+@pytest.fixture
+def manager(device: Device, session: Session) -> Iterator[ActivityManager]:
+    found = ActivityManager.started(device, "am-requests")
+    found.await_server("lmk-agent")
+    yield found
+    found.end()
+
+
+def push(device: Device, name: str) -> str:
+    device.push(stand_in(name, device.run("uname -m").text.strip()), f"/run/{name}", mode=0o755)
+    return f"/run/{name}"
+
+
+def refused(session: Session) -> dict[str, int]:
+    counters = session.status().lmkd_socket.refused
+    return {counter.name: counter.value for counter in counters if counter.value}
+
+
+def replies(manager: ActivityManager, command: int) -> int:
+    """Asks, and gives what the reply says."""
+    before = len(manager.packets(command))
+    manager.send(command)
+    (reply,) = until(lambda: manager.packets(command)[before:])
+    asked, value = struct.unpack(">ii", reply)
+    assert asked == command
+    return int(value)
+
+
+def test_boot_properties_and_monitoring_are_answered_as_by_lmkd(
+    root: Root, session: Session, manager: ActivityManager
+) -> None:
+    policy = session.status().policy
+    assert replies(manager, UPDATE_PROPS) == 0
+    assert session.status().policy == policy
+    root.run("setprop sys.boot_completed 0")
+    assert replies(manager, BOOT_COMPLETED) == -1, "too early"
+    root.run("setprop sys.boot_completed 1")
+    # It is asked for again only after some time.
+    first = until(lambda: replies(manager, BOOT_COMPLETED) + 1)
+    assert first == 1, "0 once: it has begun"
+    assert replies(manager, BOOT_COMPLETED) == 1, "already"
+    manager.send(START_MONITORING)
+    manager.kill_count()
+    assert not manager.packets(START_MONITORING)
+    assert not refused(session)
+
+
+def test_only_live_processes_get_an_oom_score_adj(
+    device: Device, root: Root, session: Session, manager: ActivityManager
+) -> None:
+    agent = session.status().agent_pid
+    thread = int(root.run(f"ls /proc/{agent}/task | grep -vx {agent} | head -n 1").text)
+    gone = int(root.run("sh -c 'echo $$'").text)
+    kernel_adj = adj_of(root, _KTHREADD)
+    for pid in (thread, _KTHREADD, gone):
+        manager.send(PROCPRIO, pid, MAIN_UID, 900, 0)
+    manager.kill_count()
+    assert refused(session) == {"thread": 1, "kernel_thread": 1, "gone": 1}
+    assert (adj_of(root, agent), adj_of(root, _KTHREADD)) == (-1000, kernel_adj)
+    assert session.status().lmkd_socket.processes == 0
+
+
+def test_other_users_may_not_ask(
+    device: Device, root: Root, session: Session, manager: ActivityManager
+) -> None:
+    caller = push(device, "lmkd_caller")
+    with app(device) as pid:
+        prio = f"{PROCPRIO:x},{pid:x},{MAIN_UID:x},384"
+        count = f"{GETKILLCNT:x},3e9,0"
+        early = root.run(f"{caller} {APP_UID} early {prio}").text
+        assert early == "refused: Permission denied\n"
+        # A connection of root's, handed on: what counts is who sends.
+        assert root.run(f"{caller} {APP_UID} late {prio} {count}").text == ""
+        assert refused(session) == {"sender": 2}
+        assert adj_of(root, pid) == 0
+        assert root.run(f"{caller} 1000 early {prio} {count}").text == "0000000400000000\n"
+        assert adj_of(root, pid) == 900
+
+
+def test_a_recycled_pid_is_another_process(
+    device: Device, root: Root, session: Session, manager: ActivityManager
+) -> None:
+    recycled = push(device, "recycled")
+    with app(device) as pid:
+        manager.send(PROCPRIO, pid, MAIN_UID, 900, 0)
+        await_adj(root, pid, 900)
+        root.run(f"kill -9 {pid}")
+        until(lambda: root.run(f"{recycled} {pid} {APP_UID}").exit_code == 0)
+        # Registered at 900 was the one that is gone.
+        assert session.status().lmkd_socket.processes == 1
+        assert session.request_kill(900).outcome == "no_victim"
+        assert adj_of(root, pid) == 0
+        assert manager.kill_count() == 0
+        # By itself it is a victim like any other, and not of the uid that its pid was told with.
+        answer = session.request_kill(0)
+        assert (answer.outcome, answer.victim_pid) == ("killed", pid)
+    (told,) = until(lambda: manager.packets(PROCKILL))
+    assert struct.unpack(">iii", told[:12]) == (PROCKILL, pid, APP_UID)
+    assert manager.kill_count() == 1
+
+
+def test_below_zero_nobody_dies(
+    device: Device, root: Root, session: Session, manager: ActivityManager
+) -> None:
+    with app(device) as pid:
+        manager.send(PROCPRIO, pid, MAIN_UID, -800, 0)
+        await_adj(root, pid, -800)
+        assert session.request_kill(0).outcome == "no_victim"
+        assert adj_of(root, pid) == -800, "it lives"
+        assert manager.kill_count() == 0
