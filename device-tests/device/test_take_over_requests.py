@@ -7,6 +7,7 @@ Boot, properties and monitoring are answered as lmkd does.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from activity_manager import (
     MAIN_UID,
     PROCKILL,
     PROCPRIO,
+    PROCPURGE,
     START_MONITORING,
     UPDATE_PROPS,
     ActivityManager,
@@ -25,12 +27,13 @@ from activity_manager import (
     await_adj,
     on_request,
 )
+from conftest import connected
 from take_over_parts import until
 
 import lmk
 from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
-from lmk.device.root import Root
+from lmk.device.root import Root, find_root
 from lmk.session import Session
 
 pytest_plugins = ("take_over_plugin",)
@@ -39,23 +42,38 @@ pytestmark = pytest.mark.virtual_only
 _KTHREADD = 2
 
 
-@pytest.fixture
-def device(lmkd_device: Device) -> Device:
-    return lmkd_device
+@pytest.fixture(scope="module")
+def device(lmkd_guest: str) -> Iterator[Device]:
+    with connected(lmkd_guest) as device:
+        yield device
 
 
-@pytest.fixture
-def session(device: Device) -> Session:
+@pytest.fixture(scope="module")
+def root(device: Device) -> Root:
+    return find_root(device)
+
+
+@pytest.fixture(scope="module")
+def session(device: Device) -> Iterator[Session]:
     """In lmkd's place; nobody dies but by request, and only this test's uid."""
-    return lmk.attach(device, on_request(), lease=None, replace_lmkd=True, prockill_bytes=16).keep()
+    yield lmk.attach(device, on_request(), lease=None, replace_lmkd=True, prockill_bytes=16).keep()
+    lmk.detach(device)
 
 
-@pytest.fixture
-def manager(device: Device, session: Session) -> Iterator[ActivityManager]:
+@pytest.fixture(scope="module")
+def connected_manager(device: Device, session: Session) -> Iterator[ActivityManager]:
     found = ActivityManager.started(device, "am-requests")
     found.await_server("lmk-agent")
     yield found
     found.end()
+
+
+@pytest.fixture
+def manager(connected_manager: ActivityManager) -> ActivityManager:
+    """Nothing is registered."""
+    connected_manager.send(PROCPURGE)
+    connected_manager.kill_count()
+    return connected_manager
 
 
 def push(device: Device, name: str) -> str:
@@ -63,9 +81,19 @@ def push(device: Device, name: str) -> str:
     return f"/run/{name}"
 
 
-def refused(session: Session) -> dict[str, int]:
-    counters = session.status().lmkd_socket.refused
-    return {counter.name: counter.value for counter in counters if counter.value}
+class Refused:
+    """Requests that were refused since this was made, by why."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._before = self._count()
+
+    def _count(self) -> Counter[str]:
+        counters = self._session.status().lmkd_socket.refused
+        return Counter({counter.name: counter.value for counter in counters})
+
+    def since(self) -> dict[str, int]:
+        return dict(self._count() - self._before)
 
 
 def replies(manager: ActivityManager, command: int) -> int:
@@ -81,7 +109,7 @@ def replies(manager: ActivityManager, command: int) -> int:
 def test_boot_properties_and_monitoring_are_answered_as_by_lmkd(
     root: Root, session: Session, manager: ActivityManager
 ) -> None:
-    policy = session.status().policy
+    policy, refused = session.status().policy, Refused(session)
     assert replies(manager, UPDATE_PROPS) == 0
     assert session.status().policy == policy
     root.run("setprop sys.boot_completed 0")
@@ -94,20 +122,20 @@ def test_boot_properties_and_monitoring_are_answered_as_by_lmkd(
     manager.send(START_MONITORING)
     manager.kill_count()
     assert not manager.packets(START_MONITORING)
-    assert not refused(session)
+    assert not refused.since()
 
 
 def test_only_live_processes_get_an_oom_score_adj(
     device: Device, root: Root, session: Session, manager: ActivityManager
 ) -> None:
-    agent = session.status().agent_pid
+    agent, refused = session.status().agent_pid, Refused(session)
     thread = int(root.run(f"ls /proc/{agent}/task | grep -vx {agent} | head -n 1").text)
     gone = int(root.run("sh -c 'echo $$'").text)
     kernel_adj = adj_of(root, _KTHREADD)
     for pid in (thread, _KTHREADD, gone):
         manager.send(PROCPRIO, pid, MAIN_UID, 900, 0)
     manager.kill_count()
-    assert refused(session) == {"thread": 1, "kernel_thread": 1, "gone": 1}
+    assert refused.since() == {"thread": 1, "kernel_thread": 1, "gone": 1}
     assert (adj_of(root, agent), adj_of(root, _KTHREADD)) == (-1000, kernel_adj)
     assert session.status().lmkd_socket.processes == 0
 
@@ -115,7 +143,7 @@ def test_only_live_processes_get_an_oom_score_adj(
 def test_other_users_may_not_ask(
     device: Device, root: Root, session: Session, manager: ActivityManager
 ) -> None:
-    caller = push(device, "lmkd_caller")
+    caller, refused = push(device, "lmkd_caller"), Refused(session)
     with app(device) as pid:
         prio = f"{PROCPRIO:x},{pid:x},{MAIN_UID:x},384"
         count = f"{GETKILLCNT:x},3e9,0"
@@ -123,9 +151,10 @@ def test_other_users_may_not_ask(
         assert early == "refused: Permission denied\n"
         # A connection of root's, handed on: what counts is who sends.
         assert root.run(f"{caller} {APP_UID} late {prio} {count}").text == ""
-        assert refused(session) == {"sender": 2}
+        assert refused.since() == {"sender": 2}
         assert adj_of(root, pid) == 0
-        assert root.run(f"{caller} 1000 early {prio} {count}").text == "0000000400000000\n"
+        reply = f"00000004{manager.kill_count():08x}\n"
+        assert root.run(f"{caller} 1000 early {prio} {count}").text == reply
         assert adj_of(root, pid) == 900
 
 
@@ -133,6 +162,7 @@ def test_a_recycled_pid_is_another_process(
     device: Device, root: Root, session: Session, manager: ActivityManager
 ) -> None:
     recycled = push(device, "recycled")
+    before, killed = len(manager.packets(PROCKILL)), manager.kill_count()
     with app(device) as pid:
         manager.send(PROCPRIO, pid, MAIN_UID, 900, 0)
         await_adj(root, pid, 900)
@@ -142,13 +172,13 @@ def test_a_recycled_pid_is_another_process(
         assert session.status().lmkd_socket.processes == 1
         assert session.request_kill(900).outcome == "no_victim"
         assert adj_of(root, pid) == 0
-        assert manager.kill_count() == 0
+        assert manager.kill_count() == killed
         # By itself it is a victim like any other, and not of the uid that its pid was told with.
         answer = session.request_kill(0)
         assert (answer.outcome, answer.victim_pid) == ("killed", pid)
-    (told,) = until(lambda: manager.packets(PROCKILL))
+    (told,) = until(lambda: manager.packets(PROCKILL)[before:])
     assert struct.unpack(">iii", told[:12]) == (PROCKILL, pid, APP_UID)
-    assert manager.kill_count() == 1
+    assert manager.kill_count() == killed + 1
 
 
 def test_below_zero_nobody_dies(
@@ -159,4 +189,3 @@ def test_below_zero_nobody_dies(
         await_adj(root, pid, -800)
         assert session.request_kill(0).outcome == "no_victim"
         assert adj_of(root, pid) == -800, "it lives"
-        assert manager.kill_count() == 0
