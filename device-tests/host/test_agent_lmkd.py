@@ -72,6 +72,20 @@ def test_the_status_counts_what_goes_over_it(agent: Agent, tmp_path: Path, sleep
     assert socket_status == LmkdSocket(clients=1, processes=1, packets=5)
 
 
+def test_a_client_that_never_reads_is_dropped_and_counted(
+    agent: Agent, tmp_path: Path, sleeper: int
+) -> None:
+    path = tmp_path / "lmkd"
+    agent.serve("--lmkd-socket", str(path))
+    with connect(path) as deaf:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                deaf.send(packet(Command.GETKILLCNT, 1001, 0))
+        assert register(path, sleeper, 900)
+        socket_status = status_of(agent).lmkd_socket
+    assert (socket_status.clients_deaf, socket_status.unsent) == (1, 1)
+
+
 def test_without_it_there_is_nothing_to_count(agent: Agent) -> None:
     agent.serve()
     assert not status_of(agent).HasField("lmkd_socket")
