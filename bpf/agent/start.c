@@ -20,6 +20,7 @@
 #include "guardian.h"
 #include "lease.h"
 #include "leftovers.h"
+#include "lmkd_missed_file.h"
 #include "lmkd_service.h"
 #include "load.h"
 #include "policy_check.h"
@@ -322,6 +323,8 @@ int start_main(const struct start_options *options)
 		int code;
 
 		read_policy(shared, options->policy);
+		if (options->replace_lmkd)
+			lmkd_missed_load(shared->dir, &shared->lmkd_missed);
 		clear_leftovers(shared);
 		if (options->replace_lmkd)
 			check_replaceable(shared);

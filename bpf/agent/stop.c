@@ -15,7 +15,9 @@
 #include "give_back.h"
 #include "leftovers.h"
 #include "lmk/v1/control.pb.h"
+#include "lmkd_missed_file.h"
 #include "lmkd_replaced.h"
+#include "lmkd_service.h"
 #include "process.h"
 #include "session_file.h"
 #include "shared.h"
@@ -122,11 +124,17 @@ static void remove_pins(const char *dir)
 		fail(EXIT_USAGE, "a session of another directory is running");
 	shared.spool_limit_kb = SPOOL_LIMIT_KB;
 	snprintf(shared.dir, sizeof(shared.dir), "%s", dir);
+	/* Its kills are told to ActivityManager by the session that takes lmkd's place next. */
+	if (lmkd_replaced(dir))
+		snprintf(shared.lmkd_socket, sizeof(shared.lmkd_socket), "%s", LMKD_SOCKET);
 	/* The killers first: from the next step on the handlers kill nobody. */
 	give_back_killers(&shared);
 	leftovers_take(&shared);
 	leftovers_spool(&shared, lmk_v1_Lifecycle_Kind_DETACHED,
 			"agent and guardian were dead; their handlers were removed");
+	error = lmkd_missed_save(dir, &shared.lmkd_missed);
+	if (error)
+		log_line("lmkd-missed: %s", strerror(-error));
 	error = give_back(&shared, true);
 	if (error && pins_present())
 		fail(EXIT_TRANSIENT, "not all of " LMK_PIN_DIR " could be removed: %s",
