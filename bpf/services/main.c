@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lmk-services run DIR             starts what DIR/NAME.service says, and looks after it
+// lmk-services run DIR             boots by DIR/NAME.rc, and looks after the services
 // lmk-services ctl.start NAME      (ctl.stop, ctl.restart): asks the one that runs
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,8 +17,6 @@
 
 #include "services.h"
 
-static struct service services[SERVICES_MAX];
-static unsigned int services_count;
 static int log_fd = -1;
 
 uint64_t boottime_ns(void)
@@ -54,35 +51,6 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static void read_services(const char *directory)
-{
-	DIR *dir = opendir(directory);
-	struct dirent *entry;
-
-	if (!dir)
-		fail(directory);
-	while ((entry = readdir(dir)) && services_count < SERVICES_MAX) {
-		char path[320], name[SERVICE_NAME];
-		char *end = strrchr(entry->d_name, '.');
-
-		if (!end || strcmp(end, ".service") || end - entry->d_name >= SERVICE_NAME)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-		snprintf(name, sizeof(name), "%.*s", (int)(end - entry->d_name), entry->d_name);
-		if (service_read(&services[services_count++], path, name))
-			exit(2);
-	}
-	closedir(dir);
-}
-
-static struct service *find(const char *name)
-{
-	for (unsigned int i = 0; i < services_count; i++)
-		if (!strcmp(services[i].name, name))
-			return &services[i];
-	return NULL;
-}
-
 static int control_address(struct sockaddr_un *address)
 {
 	memset(address, 0, sizeof(*address));
@@ -112,7 +80,7 @@ static const char *carry_out(char *words)
 	if (!name)
 		return "ctl.WHAT NAME";
 	*name++ = 0;
-	service = find(name);
+	service = service_find(name);
 	if (!service)
 		return "no such service";
 	if (!strcmp(words, "ctl.start")) {
@@ -162,38 +130,67 @@ static int restart_due(void)
 	return next_ns ? (int)((next_ns - now_ns) / 1000000) + 1 : -1;
 }
 
-static void look_after(int listener)
+static void look_after(int listener, int watch)
 {
 	for (;;) {
-		struct pollfd fds[SERVICES_MAX + 1];
+		struct pollfd fds[SERVICES_MAX + 2];
 		int timeout_ms = restart_due();
 
 		for (unsigned int i = 0; i < services_count; i++)
 			fds[i] = (struct pollfd){.fd = services[i].pidfd, .events = POLLIN};
 		fds[services_count] = (struct pollfd){.fd = listener, .events = POLLIN};
-		if (poll(fds, services_count + 1, timeout_ms) <= 0)
+		fds[services_count + 1] = (struct pollfd){.fd = watch, .events = POLLIN};
+		if (poll(fds, services_count + 2, timeout_ms) <= 0)
 			continue;
 		for (unsigned int i = 0; i < services_count; i++)
 			if (fds[i].revents)
 				service_ended(&services[i]);
 		if (fds[services_count].revents)
 			hear_control(listener);
+		if (fds[services_count + 1].revents)
+			properties_read(watch);
+		actions_do();
 	}
+}
+
+/* In Android's order, the steps that rc files of services wait for. */
+static void boot(int watch)
+{
+	static const char *const early[] = {"early-init", "init", "late-init", "post-fs",
+					    "post-fs-data"};
+	char completed[PROPERTY_VALUE];
+
+	for (unsigned int i = 0; i < sizeof(early) / sizeof(early[0]); i++)
+		event_happened(early[i]);
+	for (unsigned int i = 0; i < services_count; i++)
+		if (!services[i].disabled)
+			service_start(&services[i]);
+	event_happened("boot");
+	/* What was set so far counts as it is now, once. */
+	properties_read(watch);
+	properties_count_now();
+	/* Android's system server says so; here nothing else is left to be started. */
+	property_get("sys.boot_completed", completed);
+	if (strcmp(completed, "1") != 0)
+		property_set("sys.boot_completed", "1");
 }
 
 /* As pid 1's child; who started it waits until the services run. */
 static int run(const char *directory)
 {
-	char path[320];
-	int listener, ready[2];
+	int listener, watch, error, ready[2];
 	char byte = 0;
 	pid_t pid;
 
-	snprintf(path, sizeof(path), "%s/log", directory);
-	log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-	read_services(directory);
+	mkdir(FOLDER, 0755);
+	log_fd = open(FOLDER "/log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (log_fd < 0 || pipe2(ready, O_CLOEXEC))
-		fail(path);
+		fail(FOLDER "/log");
+	error = rc_read_folder(directory);
+	if (error) {
+		errno = -error;
+		fail(directory);
+	}
 	pid = fork();
 	if (pid < 0)
 		fail("fork");
@@ -211,16 +208,14 @@ static int run(const char *directory)
 	for (int fd = 0, null = open("/dev/null", O_RDWR | O_CLOEXEC); fd < 3; fd++)
 		dup2(null, fd);
 	listener = control_listen();
-	for (unsigned int i = 0; i < services_count; i++) {
-		if (services[i].disabled)
-			service_stop(&services[i]);
-		else
-			service_start(&services[i]);
-	}
+	watch = properties_watch();
+	if (watch < 0)
+		fail(PROPERTIES);
+	boot(watch);
 	if (write(ready[1], &byte, 1) != 1)
 		_exit(1);
 	close(ready[1]);
-	look_after(listener);
+	look_after(listener, watch);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 // A service's process: started as a child of pid 1, stopped, buried.
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +17,9 @@
 #include "services.h"
 
 #define SOCKET_DIR "/dev/socket"
-#define NSEC	   1000000000ULL
+/* As Android's process groups: a cgroup for each service, with all that it starts. */
+#define CGROUPS "/sys/fs/cgroup/services"
+#define NSEC	1000000000ULL
 /* As Android's init: a service that ends is started again 5 s after its last start. */
 #define RESTART_NS  (5 * NSEC)
 #define CRITICAL_NS (240 * NSEC)
@@ -34,6 +37,39 @@ static void set_state(const struct service *service, const char *state)
 		property_set(name, "%s", "");
 	snprintf(name, sizeof(name), "init.svc.%s", service->name);
 	property_set(name, "%s", state);
+	property_changed(name);
+}
+
+static void cgroup_path(const struct service *service, const char *file, char path[128])
+{
+	snprintf(path, 128, CGROUPS "/%s%s", service->name, file);
+}
+
+/* -1: no cgroups here. */
+static int open_cgroup(const struct service *service)
+{
+	char path[128];
+
+	cgroup_path(service, "", path);
+	mkdir(CGROUPS, 0755);
+	mkdir(path, 0755);
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* SIGKILL to all that the service has started. false: there is no such file. */
+static bool kill_all(const struct service *service)
+{
+	char path[128];
+	bool killed;
+	int fd;
+
+	cgroup_path(service, "/cgroup.kill", path);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	killed = write(fd, "1", 1) == 1;
+	close(fd);
+	return killed;
 }
 
 static void socket_path(const struct service *service, struct sockaddr_un *address)
@@ -64,34 +100,68 @@ static int make_socket(const struct service *service)
 }
 
 /* Never returns. */
-static void become(struct service *service, int fd)
+static void become(char *const *command, const struct identity *identity, int oom_score_adj)
 {
-	int null = open("/dev/null", O_RDWR), adj;
-	char key[64], value[16];
+	int null = open("/dev/null", O_RDWR);
+	int adj = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
 	for (int i = 0; i < 3; i++)
 		dup2(null, i);
 	setsid();
-	adj = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	if (adj < 0 || write(adj, "-1000", 5) != 5)
+	if (adj < 0 || dprintf(adj, "%d", oom_score_adj) < 0)
 		_exit(126);
-	if (fd >= 0) {
-		snprintf(key, sizeof(key), "ANDROID_SOCKET_%s", service->socket);
-		snprintf(value, sizeof(value), "%d", fd);
-		setenv(key, value, 1);
-		fcntl(fd, F_SETFD, 0);
+	if (setgroups(identity->groups_count, identity->groups) ||
+	    setgid(identity->groups_count ? identity->groups[0] : 0) || setuid(identity->uid)) {
+		log_event("%s: its user: %s", command[0], strerror(errno));
+		_exit(126);
 	}
-	execv(service->arguments[0], service->arguments);
+	execv(command[0], command);
+	log_event("%s: %s", command[0], strerror(errno));
 	_exit(127);
+}
+
+static void hand_over(const struct service *service, int fd)
+{
+	char key[64], value[16];
+
+	snprintf(key, sizeof(key), "ANDROID_SOCKET_%s", service->socket);
+	snprintf(value, sizeof(value), "%d", fd);
+	setenv(key, value, 1);
+	fcntl(fd, F_SETFD, 0);
+}
+
+/* Pid 1's child, as init's would be: whoever tells lmkd by its parent finds it there. */
+static long clone_for_init(int *pidfd, int cgroup)
+{
+	struct clone_args arguments = {.flags = CLONE_PARENT | CLONE_PIDFD,
+				       .pidfd = (uint64_t)(uintptr_t)pidfd};
+
+	if (cgroup >= 0) {
+		arguments.flags |= CLONE_INTO_CGROUP;
+		arguments.cgroup = (unsigned int)cgroup;
+	}
+	return syscall(SYS_clone3, &arguments, sizeof(arguments));
+}
+
+void run_in_background(char *const *command, const struct identity *identity)
+{
+	int pidfd;
+	long pid = clone_for_init(&pidfd, -1);
+
+	if (!pid)
+		become(command, identity, -1000);
+	if (pid < 0) {
+		log_event("%s: clone3: %s", command[0], strerror(errno));
+		return;
+	}
+	close(pidfd);
+	log_event("exec_background %s %d", command[0], (int)pid);
 }
 
 void service_start(struct service *service)
 {
-	/* Pid 1's child, as init's would be: whoever tells lmkd by its parent finds it there. */
-	struct clone_args arguments = {.flags = CLONE_PARENT | CLONE_PIDFD,
-				       .pidfd = (uint64_t)(uintptr_t)&service->pidfd};
+	int fd, cgroup;
 	long pid;
-	int fd;
 
 	service->start_next_ns = 0;
 	if (service->pid) {
@@ -105,11 +175,17 @@ void service_start(struct service *service)
 	}
 	fd = make_socket(service);
 	service->started_ns = boottime_ns();
-	pid = syscall(SYS_clone3, &arguments, sizeof(arguments));
-	if (!pid)
-		become(service, fd);
+	cgroup = open_cgroup(service);
+	pid = clone_for_init(&service->pidfd, cgroup);
+	if (!pid) {
+		if (fd >= 0)
+			hand_over(service, fd);
+		become(service->command.word, &service->identity, service->oom_score_adj);
+	}
 	if (fd >= 0)
 		close(fd);
+	if (cgroup >= 0)
+		close(cgroup);
 	if (pid < 0) {
 		log_event("%s: clone3: %s", service->name, strerror(errno));
 		return;
@@ -131,8 +207,9 @@ void service_stop(struct service *service)
 	service->stopping = true;
 	set_state(service, "stopping");
 	log_event("stop %s %d", service->name, (int)service->pid);
-	syscall(SYS_pidfd_send_signal, service->pidfd, service->gentle ? SIGTERM : SIGKILL, NULL,
-		0);
+	if (service->gentle || !kill_all(service))
+		syscall(SYS_pidfd_send_signal, service->pidfd, service->gentle ? SIGTERM : SIGKILL,
+			NULL, 0);
 }
 
 /* Android's would reboot; here it is said, so that a test can see that it would. */
@@ -170,7 +247,7 @@ void service_ended(struct service *service)
 	}
 	if (!asked && service->critical)
 		count_end(service);
-	if (service->stopping) {
+	if (service->stopping || (service->oneshot && !service->start_again)) {
 		service->stopping = false;
 		set_state(service, "stopped");
 		return;

@@ -173,5 +173,6 @@ def test_a_note_of_an_earlier_boot_starts_no_lmkd(binary: Path, tmp_path: Path) 
 def test_a_service_file_says_what_init_needs() -> None:
     service = Service("lmkd", ("/system/bin/lmkd", "--log", "/x"), "lmkd", critical=True)
     assert service.text == (
-        "command /system/bin/lmkd --log /x\nsocket lmkd 0660 1000 1000\ncritical\n"
+        "service lmkd /system/bin/lmkd --log /x\n    user root\n    group root\n"
+        "    socket lmkd seqpacket+passcred 0660 system system\n    critical\n"
     )

@@ -19,7 +19,7 @@ echo build=$(getprop ro.build.id 2>/dev/null)
 echo lmk=$(getprop init.svc.lmk 2>/dev/null)
 echo enforcing=$(cat /sys/fs/selinux/enforce 2>/dev/null)
 echo context=$(tr -d '\000' < /proc/self/attr/current 2>/dev/null)
-for f in /system/etc/init/lmkd.rc /run/services/lmkd.service; do
+for f in /system/etc/init/lmkd.rc /run/services/lmkd.rc; do
     grep -qw '^ *critical' $f 2>/dev/null && echo critical=1
 done
 exit 0

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services of a guest, kept as Android's init keeps its own: for tests that stop and start lmkd.
 
-A guest has none by default. ``bpf/services`` is the program that keeps them: it hears
-``setprop ctl.start NAME`` (``ctl.stop``, ``ctl.restart``), sets ``init.svc.NAME`` and
-``init.svc_debug_pid.NAME``, hands over ``/dev/socket/NAME``, starts again what ends by itself,
-and counts that in ``lmk.test.restarts.NAME`` for a critical one. What it does is in
-``/run/services/log``, with times on CLOCK_BOOTTIME.
+A guest has none by default. ``bpf/services`` is the program that keeps them: it reads ``.rc``
+files in Android's init language, hears ``setprop ctl.start NAME`` (``ctl.stop``,
+``ctl.restart``), sets ``init.svc.NAME`` and ``init.svc_debug_pid.NAME``, hands over
+``/dev/socket/NAME``, starts again what ends by itself, and counts that in
+``lmk.test.restarts.NAME`` for a critical one. What it does, and what it did not understand of a
+file, is in ``/run/services/log``, with times on CLOCK_BOOTTIME. It is started here, in a guest
+that runs, or by the boot of a guest whose system has such files (:mod:`lmk.virtual.system`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from lmk.build.sources import source_root
 from lmk.device.interface import CommandResult, Device
 from lmk.errors import LmkError, UsageError
 
-__all__ = ["LMKD_SOCKET", "LOG", "Service", "start", "start_lmkd"]
+__all__ = ["LMKD_SOCKET", "LOG", "Service", "program", "start", "start_lmkd"]
 
 _PLACE = "/run/services"
 LOG = f"{_PLACE}/log"
@@ -55,12 +57,22 @@ class Service:
 
     @property
     def text(self) -> str:
-        """Its file."""
-        lines = [f"command {' '.join(self.command)}"]
+        """Its ``.rc`` file."""
+        options = ["user root", "group root"]
         if self.socket:
-            lines.append(f"socket {self.socket} 0660 1000 1000")
-        flags = ("critical", "gentle", "disabled")
-        return "\n".join(lines + [flag for flag in flags if getattr(self, flag)]) + "\n"
+            options.append(f"socket {self.socket} seqpacket+passcred 0660 system system")
+        options += [flag for flag in ("critical", "gentle", "disabled") if getattr(self, flag)]
+        head = f"service {self.name} {' '.join(self.command)}\n"
+        return head + "".join(f"    {option}\n" for option in options)
+
+
+def program(abi: str) -> bytes:
+    """``lmk-services`` for `abi`, as uname(2) names it.
+
+    :raises lmk.errors.LmkError: it cannot be built.
+    """
+    with progress.steps("Preparing lmk-services") as task:
+        return Job(SERVICES, ABIS[abi], source_root()).run(task)
 
 
 def start(device: Device, services: Iterable[Service]) -> None:
@@ -73,12 +85,11 @@ def start(device: Device, services: Iterable[Service]) -> None:
         raise UsageError(f"{device.serial}: services are root's: boot it with --adbd-user root")
     if "there" in look:
         raise UsageError(f"{device.serial} has services already: boot another one")
-    with progress.steps("Preparing lmk-services") as task:
-        program = Job(SERVICES, ABIS[look[0]], source_root()).run(task)
+    keeper = program(look[0])
     device.run(f"mkdir -m 755 {_PLACE}")
-    device.push(program, f"{_PLACE}/lmk-services", mode=0o700)
+    device.push(keeper, f"{_PLACE}/lmk-services", mode=0o700)
     for service in services:
-        device.push(service.text.encode(), f"{_PLACE}/{service.name}.service", mode=0o600)
+        device.push(service.text.encode(), f"{_PLACE}/{service.name}.rc", mode=0o600)
     _succeed(device, device.run(f"{_PLACE}/lmk-services run {_PLACE}"))
 
 
