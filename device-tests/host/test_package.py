@@ -73,6 +73,22 @@ def test_every_mark_is_filled_and_every_script_is_one(
             assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(
+    not shutil.which("shellcheck"), reason="needs shellcheck: tools/setup test installs it"
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_shellcheck_finds_nothing_in_the_scripts(kind: str, bundle: Bundle, tmp_path: Path) -> None:
+    written = write(tmp_path / "out", made(kind, bundle))
+    scripts = [str(file.path) for file in written if file.path.suffix == ".sh"]
+    if kind == "init-rc":
+        assert not scripts
+        return
+    done = subprocess.run(
+        ["shellcheck", "--severity=warning", *scripts], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_starts_the_agent_names_the_policy_and_files_of_the_package(
     kind: str, bundle: Bundle
@@ -86,6 +102,15 @@ def test_what_starts_the_agent_names_the_policy_and_files_of_the_package(
         for file in files:
             if file.place.endswith((".o", ".pb", "agent", "loader")):
                 assert file.place.encode() in texts
+
+
+def test_fs_config_says_who_owns_what_in_the_image(bundle: Bundle) -> None:
+    files = made("init-rc", bundle)
+    (config,) = [file for file in files if file.path == "fs_config"]
+    ids = {"root:root": "0 0", "root:shell": "0 2000"}
+    assert config.content.decode().splitlines() == [
+        f"{file.path} {ids[file.owner]} {file.mode:04o}" for file in files if file.place
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -133,3 +133,21 @@ def test_the_users_that_packages_declare_are_there_once(tmp_path: Path) -> None:
         ["oom", "998"],
         ["journal", "997"],
     ]
+
+
+@pytest.mark.skipif(
+    not shutil.which("shellcheck"), reason="needs shellcheck: tools/setup test installs it"
+)
+def test_shellcheck_finds_nothing_in_the_guests_scripts() -> None:
+    scripts = [
+        (name, image._rootfs(name)) for name in image._FILES if image._rootfs(name)[:2] == b"#!"
+    ]
+    assert len(scripts) >= 6
+    for name, content in scripts:
+        done = subprocess.run(
+            ["shellcheck", "--severity=warning", "--shell=sh", "-"],
+            input=content,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{name}: {done.stdout.decode()}"

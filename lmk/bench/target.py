@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 from lmk import virtual
 from lmk.bench.figures import Entry, Figure
@@ -18,7 +17,6 @@ from lmk.workload.vitals import Vitals
 __all__ = ["entry", "target"]
 
 _INSTANCE = "#bench"
-_NICE = -10
 
 
 @contextmanager
@@ -49,28 +47,14 @@ def target(
         disk_mb=disk_mb,
         own_time=own_time,
         cpus=1 if own_time else 2,
+        first=True,
         detached=False,
     )
-    _put_first(guest)
     try:
         with connect(guest.name) as device:
             yield device
     finally:
         guest.down()
-
-
-def _put_first(guest: virtual.Guest) -> None:
-    """Let the guest's CPUs come before other work of this machine, where it may be asked for.
-
-    An emulated CPU that waits for one of the machine's own, behind the very host that reads
-    the reports, shows as milliseconds between two instructions of the guest.
-    """
-    # Where the scheduler groups by session, nice counts within a session only.
-    with suppress(PermissionError, FileNotFoundError):
-        Path(f"/proc/{guest.pid}/autogroup").write_text(str(_NICE))
-    for thread in Path(f"/proc/{guest.pid}/task").iterdir():
-        with suppress(PermissionError, ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
 
 
 def entry(device: Device, hello: Hello, vitals: Vitals, figures: dict[str, Figure]) -> Entry:

@@ -75,6 +75,20 @@ def virtual() -> None:
     help="systemd: Debian's is pid 1, and the Debian root is the guest's own.",
 )
 @click.option(
+    "--system",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Files of the guest's own system, as `lmk package --init-rc` writes them. May be given "
+    "several times.",
+)
+@click.option(
+    "--data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep /data in FILE, made when it is not there.  [default: it ends with the guest]",
+)
+@click.option(
     "--lmkd",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -90,6 +104,8 @@ def up(
     kernel_arguments: tuple[str, ...],
     debian: tuple[str, ...],
     init: str,
+    system: tuple[Path, ...],
+    data: Path | None,
     lmkd: Path | None,
 ) -> None:
     """Boot NAME; it runs until `lmk virtual down`."""
@@ -103,6 +119,8 @@ def up(
         kernel_arguments=kernel_arguments,
         debian=debian,
         init=init,
+        system=system,
+        data=data,
     )
     if lmkd is not None:
         from lmk.device.resolve import connect

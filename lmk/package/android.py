@@ -23,6 +23,8 @@ _AGENT = "/system/bin/lmk-agent"
 _LOADER = "/system/bin/lmk-loader"
 _MODULE = "/data/adb/modules/lmk"
 _SYSTEM_FILE = "u:object_r:system_file:s0"
+#: android_filesystem_config.h.
+_IDS = {"root": 0, "shell": 2000}
 
 
 def init_rc(bundle: Bundle, abi: str, policy: Policy, prockill_bytes: int) -> list[Packaged]:
@@ -42,13 +44,23 @@ def init_rc(bundle: Bundle, abi: str, policy: Policy, prockill_bytes: int) -> li
         label = labels.get(name, _SYSTEM_FILE)
         files.append(Packaged(place[1:], content, mode, place, owner, label))
     rc = "/system/etc/init/lmk.rc"
+    files.append(Packaged(rc[1:], fill("lmk.rc", values), 0o644, rc, "root:root", _SYSTEM_FILE))
     return [
         Packaged("README", fill("init-rc-readme", values)),
-        Packaged(rc[1:], fill("lmk.rc", values), 0o644, rc, "root:root", _SYSTEM_FILE),
+        Packaged("fs_config", _fs_config(files)),
         Packaged("sepolicy/lmk.te", fill("lmk.te", values)),
         Packaged("sepolicy/file_contexts", fill("file_contexts", values)),
         *files,
     ]
+
+
+def _fs_config(files: list[Packaged]) -> bytes:
+    """Who owns what, in the form that AOSP's image builders take (``canned_fs_config``)."""
+    lines = []
+    for file in files:
+        user, group = (_IDS[name] for name in file.owner.split(":"))
+        lines.append(f"{file.path} {user} {group} {file.mode:04o}\n")
+    return "".join(lines).encode()
 
 
 def magisk(bundle: Bundle, abi: str, policy: Policy, prockill_bytes: int) -> list[Packaged]:

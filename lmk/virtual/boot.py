@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lmk import progress
 from lmk.cache import lock, remove_tree
 from lmk.errors import LmkError, TransientError, UsageError
-from lmk.virtual import debian_root, image, systemd_root
+from lmk.virtual import data_disk, debian_root, image, systemd_root
+from lmk.virtual import system as system_files
 from lmk.virtual.guest import Guest, Options, find_record, lock_path, place, process_start
 from lmk.virtual.kernels import Kernel, parse
-from lmk.virtual.qemu import Qemu, boot_id, command_line
+from lmk.virtual.qemu import Qemu, boot_id, command_line, put_first
 
 __all__ = ["BootError", "up"]
 
@@ -45,6 +48,9 @@ def up(
     own_time: bool = False,
     debian: tuple[str, ...] | list[str] = (),
     init: str = "busybox",
+    system: Sequence[str | Path] = (),
+    data: str | Path | None = None,
+    first: bool = False,
     detached: bool = True,
 ) -> Guest:
     """Boot the guest `name`, or return it when it is up with the same options.
@@ -61,6 +67,11 @@ def up(
         (:mod:`lmk.virtual.debian_root`).
     :param init: ``busybox``, or ``systemd``: Debian's, whose root with `debian` is then the guest's
         own (:mod:`lmk.virtual.systemd_root`).
+    :param system: folders laid out as its root, whose files are part of its system
+        (:mod:`lmk.virtual.system`); they are read now.
+    :param data: a file that holds its /data, so that it outlasts the guest; made when it is not
+        there (:mod:`lmk.virtual.data_disk`).
+    :param first: its CPUs come before other work of this machine, where that may be asked for.
     :param detached: it runs until :meth:`Guest.down`; False ends it with the calling
         thread (so with the process, however that ends).
     :raises lmk.errors.UsageError: no such name or option, or it is up with other options.
@@ -79,6 +90,8 @@ def up(
         own_time,
         tuple(debian),
         init,
+        tuple(str(Path(folder).absolute()) for folder in system),
+        str(Path(data).absolute()) if data is not None else "",
     )
     _check(options)
     existing = _existing(full_name, options)
@@ -87,13 +100,17 @@ def up(
     with progress.steps(f"Booting {full_name}"):
         booted = image.build(kernel)
         disk = _disk(options, kernel)
+        if options.data:
+            data_disk.make(Path(options.data))
         qemu = Qemu.fetch(kernel.abi)
         accelerator = "tcg" if own_time else qemu.accelerator(booted)
         with lock(lock_path(full_name)):
             # Another process may have booted it while this one downloaded.
             existing = _existing(full_name, options, locked=True)
             if existing is None:
-                return _boot(full_name, kernel, booted, disk, qemu, accelerator, options, detached)
+                return _boot(
+                    full_name, kernel, booted, disk, qemu, accelerator, options, first, detached
+                )
         return existing
 
 
@@ -128,6 +145,7 @@ def _check(options: Options) -> None:
         raise UsageError(f"adbd runs as root or shell, not {options.adbd_user!r}")
     if options.init not in ("busybox", "systemd"):
         raise UsageError(f"a guest's init is busybox or systemd, not {options.init!r}")
+    system_files.check(options.system, options.init)
     for argument in options.kernel_arguments:
         if not argument or any(not " " < character <= "~" for character in argument):
             raise UsageError(f"{argument!r} is not one kernel argument")
@@ -141,6 +159,7 @@ def _boot(
     qemu: Qemu,
     accelerator: str,
     options: Options,
+    first: bool,
     detached: bool,
 ) -> Guest:
     """Start QEMU and wait for adbd; the caller holds the lock of the name."""
@@ -150,9 +169,12 @@ def _boot(
             remove_tree(directory)
         directory.mkdir(parents=True)
         port = _free_port()
+        own = booted
+        if options.system:
+            own = replace(booted, initramfs=_with_system(booted, kernel, options, directory))
         command = command_line(
             qemu,
-            booted,
+            own,
             accelerator=accelerator,
             console=directory / "console.log",
             ram_mb=options.ram_mb,
@@ -164,6 +186,7 @@ def _boot(
                 f"lmk.adbd_user={options.adbd_user}",
                 f"lmk.debian={int(disk is not None)}",
                 f"lmk.init={options.init}",
+                f"lmk.data={int(bool(options.data))}",
                 *(["rdinit=/etc/pid1"] if options.init == "systemd" else []),
                 *options.kernel_arguments,
             ],
@@ -171,6 +194,7 @@ def _boot(
             disk_mb=options.disk_mb,
             own_time=options.own_time,
             disk=disk,
+            data=Path(options.data) if options.data else None,
         )
         if not detached:
             # The kernel ends it with the thread that starts it, after SIGKILL too.
@@ -186,6 +210,8 @@ def _boot(
                 # Its own session: the terminal's Ctrl-C and hang-up are not for it.
                 start_new_session=True,
             )
+        if first:
+            put_first(process.pid)
         try:
             guest = Guest(
                 name=name,
@@ -215,6 +241,15 @@ def _boot(
             (directory / "guest.json").unlink(missing_ok=True)
             raise
     raise BootError(f"{name}: every port that was free was taken before QEMU could bind it")
+
+
+def _with_system(booted: image.Image, kernel: Kernel, options: Options, directory: Path) -> Path:
+    """The guest's own archive: that of all guests of its kernel, and its system's behind it."""
+    path = directory / "initramfs"
+    with path.open("wb") as out, booted.initramfs.open("rb") as base:
+        shutil.copyfileobj(base, out)
+        system_files.write(options.system, options.init, kernel.abi, out)
+    return path
 
 
 def _free_port() -> int:

@@ -4,7 +4,7 @@
 The form is "newc", as described in the kernel's
 Documentation/driver-api/early-userspace/buffer-format.rst: an ASCII header of
 thirteen eight-digit hex fields, the name, the content, each padded to 4 bytes.
-Every entry belongs to root and carries no time, so equal content gives equal bytes.
+No entry carries a time, so equal content gives equal bytes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ class Archive:
         if self._new(path):
             self._entry(path, stat.S_IFDIR | mode)
 
-    def file(self, path: str, content: bytes, mode: int = 0o644) -> None:
-        """Add a regular file."""
+    def file(
+        self, path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Add a regular file of `owner`, uid and gid."""
         if self._new(path):
-            self._entry(path, stat.S_IFREG | mode, content)
+            self._entry(path, stat.S_IFREG | mode, content, owner=owner)
 
     def symlink(self, path: str, target: str) -> None:
         """Add a symbolic link at `path` that says `target`."""
@@ -58,13 +60,18 @@ class Archive:
         return True
 
     def _entry(
-        self, path: str, mode: int, content: bytes = b"", device: tuple[int, int] = (0, 0)
+        self,
+        path: str,
+        mode: int,
+        content: bytes = b"",
+        device: tuple[int, int] = (0, 0),
+        owner: tuple[int, int] = (0, 0),
     ) -> None:
         self._inode += 1
         name = path.encode() + b"\0"
         links = 2 if stat.S_ISDIR(mode) else 1
         # ino, mode, uid, gid, nlink, mtime, filesize, dev (2), rdev (2), namesize, check
-        fields = (self._inode, mode, 0, 0, links, 0, len(content), 0, 0, *device, len(name), 0)
+        fields = (self._inode, mode, *owner, links, 0, len(content), 0, 0, *device, len(name), 0)
         header = b"070701" + b"".join(b"%08X" % field for field in fields)
         self._out.write(header + name + b"\0" * (-(len(header) + len(name)) % 4))
         self._out.write(content + b"\0" * (-len(content) % 4))

@@ -10,16 +10,14 @@ Maintainer scripts are not run: what only they set up (users, alternatives) is n
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lmk import debian, progress
 from lmk.cache import cache_root, content_key, publish, remove_tree
-from lmk.errors import LmkError
-from lmk.virtual.kernels import Abi, host_abi
+from lmk.virtual import ext4
+from lmk.virtual.kernels import Abi
 
 __all__ = ["SUITE", "build", "image"]
 
@@ -30,8 +28,6 @@ _LAYOUT = "debian root 1"
 _PLACES = ("proc", "sys", "dev", "run", "tmp", "data")
 #: Nobody reads them in a guest, and they are a sixth of the size.
 _LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
-#: The machine's own C library must go with the machine's own loader.
-_HOST_HAS = {"libc6"}
 _BLOCK = 4096
 #: For inodes, directories and the file system's own tables.
 _ROOM_PCT, _ROOM_KB = 8, 16 * 1024
@@ -89,38 +85,14 @@ def _lay_out(debs: Sequence[Path], tree: Path) -> None:
 
 
 def _write(tree: Path, image: Path) -> None:
-    tools = debian.sysroot(
-        [
-            name
-            for name in debian.closure(["e2fsprogs"], SUITE, host_abi().debian)
-            if name not in _HOST_HAS
-        ],
-        SUITE,
-        host_abi().debian,
-    )
-    triplet = host_abi().triplet
-    libraries = [tools / "lib" / triplet, tools / "usr/lib" / triplet]
     kb = sum(
         -(-path.lstat().st_size // _BLOCK) * (_BLOCK // 1024)
         for path in tree.rglob("*")
         if path.is_file() and not path.is_symlink()
     )
-    done = subprocess.run(
-        [
-            str(tools / "sbin/mke2fs"),
-            *("-q", "-t", "ext4", "-b", str(_BLOCK), "-L", "debian"),
-            # Never written to: no journal, nothing kept for root.
-            *("-O", "^has_journal", "-m", "0", "-E", "root_owner=0:0"),
-            *("-d", str(tree), str(image), f"{kb + kb * _ROOM_PCT // 100 + _ROOM_KB}k"),
-        ],
-        env=dict(
-            os.environ,
-            LD_LIBRARY_PATH=":".join(str(place) for place in libraries),
-            MKE2FS_CONFIG=str(tools / "etc/mke2fs.conf"),
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
+    ext4.write(
+        image,
+        kb + kb * _ROOM_PCT // 100 + _ROOM_KB,
+        # Never written to: no journal, nothing kept for root.
+        *("-b", str(_BLOCK), "-L", "debian", "-O", "^has_journal", "-m", "0", "-d", str(tree)),
     )
-    if done.returncode:
-        raise LmkError("cannot write a Debian root", detail=done.stderr)

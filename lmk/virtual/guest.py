@@ -61,6 +61,8 @@ class Options:
     :ivar debian: Debian packages of a root file system at ``/debian``; none: there is none.
     :ivar init: ``busybox``; or ``systemd``: the Debian root is the guest's own, and its systemd
         is pid 1.
+    :ivar system: folders with files of its system (:mod:`lmk.virtual.system`).
+    :ivar data: image of a file system that is its /data; empty: /data ends with the guest.
     """
 
     ram_mb: int = 800
@@ -72,6 +74,8 @@ class Options:
     own_time: bool = False
     debian: tuple[str, ...] = ()
     init: str = "busybox"
+    system: tuple[str, ...] = ()
+    data: str = ""
 
     @property
     def swap_mb(self) -> int:
@@ -222,7 +226,7 @@ def _read(directory: Path) -> Guest | None:
     try:
         fields = json.loads((directory / _RECORD).read_text())
         options = fields["options"]
-        for several in ("kernel_arguments", "debian"):
+        for several in ("kernel_arguments", "debian", "system"):
             options[several] = tuple(options.get(several, ()))
         fields["options"] = Options(**options)
         fields["owner"] = tuple(fields["owner"]) if fields["owner"] else None

@@ -23,13 +23,15 @@ from lmk.virtual.kernels import Abi, Kernel, Unpacked
 __all__ = ["Image", "build"]
 
 #: Raise when what :func:`_write` lays out changes; inputs are in the key by themselves.
-_LAYOUT = "initramfs 3"
+_LAYOUT = "initramfs 4"
 #: Loaded first, where they are modules: the bus (built in since 6.12), and the
 #: compressors, which older zram finds by name so that no dependency names them.
 #: virtio_blk is for a guest's disk, where it has one.
 _OPTIONAL_MODULES = ("virtio_pci", "virtio_blk", "lz4", "lzo-rle")
 #: Modules every guest needs, each loaded after what it depends on.
 _MODULES = ("virtio_net", "zram")
+#: Not loaded by the boot: the guest's rc does when something is laid over its Debian root.
+_LATER_MODULES = ("overlay",)
 _ADBD = "usr/lib/android-sdk/platform-tools/adbd"
 _DIRECTORIES = {
     "proc": 0o555,
@@ -95,7 +97,7 @@ def build(kernel: Kernel) -> Image:
             str(unpacked.modules.relative_to(cache_root())),
             adbd.name,
             busybox.name,
-            repr((_MODULES, _OPTIONAL_MODULES, _DIRECTORIES, _FILES, _LINKS)),
+            repr((_MODULES, _OPTIONAL_MODULES, _LATER_MODULES, _DIRECTORIES, _FILES, _LINKS)),
             *(_rootfs(name) for name in sorted(_FILES)),
         )
 
@@ -136,7 +138,8 @@ def _write(archive: Archive, abi: Abi, adbd: Path, busybox: Path, kernel: Unpack
     order = _module_order(kernel.modules)
     for name, content in order.items():
         archive.file(f"lib/modules/{name}.ko", content)
-    archive.file("lib/modules/order", "".join(f"{name}.ko\n" for name in order).encode())
+    loaded = [name for name in order if name not in _LATER_MODULES]
+    archive.file("lib/modules/order", "".join(f"{name}.ko\n" for name in loaded).encode())
 
 
 def _module_order(modules: Path) -> dict[str, bytes]:
@@ -164,6 +167,9 @@ def _module_order(modules: Path) -> dict[str, bytes]:
             add(_module_name(name))
     for name in _MODULES:
         add(_module_name(name))
+    for name in _LATER_MODULES:
+        if _module_name(name) in files:
+            add(_module_name(name))
     return order
 
 

@@ -11,6 +11,7 @@ if [ -z "$root" ]; then
 	[ "$(id -u)" = 0 ] || fail "not root: run it as root"
 	[ "$(uname -m)" = @ABI@ ] || fail "these files are for @ABI@, this machine is $(uname -m)"
 	[ -d /run/systemd/system ] || fail "systemd does not run here"
+	# shellcheck disable=SC2050 # which folder it is was filled in
 	[ -d @STATE@ ] || [ "@STATE@" != /run/lmk ] || [ ! -d /data ] ||
 		fail "there is a /data here, so lmk looks in /data/lmk: package with --state /data/lmk"
 fi
