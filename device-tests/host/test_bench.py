@@ -135,7 +135,9 @@ def test_microseconds_of_the_trace_are_no_contradiction() -> None:
     assert checked_ms([report], [SentSignal(1000 * _MS, 301, True)]) == ([0.0], [])
 
 
-@pytest.mark.parametrize("option", [["--zram-mb", "0"], ["--kernel", "6.12"], ["--own-time"]])
+@pytest.mark.parametrize(
+    "option", [["--zram-mb", "0"], ["--kernel", "6.12"], ["--own-time"], ["--reboots", "2"]]
+)
 def test_option_of_a_virtual_device_is_refused_for_another(option: list[str]) -> None:
     done = CliRunner().invoke(bench, ["kill", "--device", "tcp:192.0.2.1:5555", *option])
     assert isinstance(done.exception, UsageError)

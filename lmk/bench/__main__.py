@@ -15,6 +15,7 @@ from lmk.bench.growth import RAM_MB, bench_growth
 from lmk.bench.kill import CYCLES, MIN_KILLS, bench_kill
 from lmk.bench.killers.command import killers
 from lmk.bench.killers.pool import pool
+from lmk.bench.reboots import bench_reboots
 from lmk.bench.socket import bench_socket
 from lmk.bench.stand_in import stand_in
 from lmk.bench.stream import bench_stream
@@ -97,6 +98,12 @@ def bench() -> None:
     show_default=True,
     help="take-over: how often, and how often each of the four is killed.",
 )
+@click.option(
+    "--reboots",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="take-over: instead of that N reboots, with lmk attached, installed for good, and killed.",
+)
 @bundle_option
 @verbose_option
 def measure(
@@ -109,17 +116,22 @@ def measure(
     own_time: bool | None,
     cycles: int,
     rounds: int,
+    reboots: int | None,
     bundle: Bundle | None,
 ) -> None:
     name = str(context.info_name)
     for option, given in {
-        "--zram-mb": zram_mb, "--kernel": kernel, "--own-time": own_time
+        "--zram-mb": zram_mb, "--kernel": kernel, "--own-time": own_time, "--reboots": reboots
     }.items():  # fmt: skip
         if serial is not None and given is not None:
             raise UsageError(f"{option} is for the virtual device that the bench boots")
     wanted = load(policy)
     faults: list[str] = []
     measured: list[Entry]
+    if name == "take-over" and reboots is not None:
+        entry, faults = bench_reboots(reboots, bundle=bundle, kernel=kernel)
+        _conclude(name, [entry], faults, output)
+        return
     with target(
         serial,
         kernel=kernel,
@@ -149,6 +161,10 @@ def measure(
             measured = [bench_attach(device, wanted, bundle=bundle)]
         else:
             measured = bench_stream(device, bundle=bundle)
+    _conclude(name, measured, faults, output)
+
+
+def _conclude(name: str, measured: list[Entry], faults: list[str], output: Path | None) -> None:
     _publish(name, measured, output)
     missed = [line for entry in measured for line in entry.missed()]
     for line in (*missed, *faults):

@@ -34,7 +34,7 @@ from lmk.report import Position
 from lmk.session import Session
 from lmk.workload.vitals import read_vitals
 
-__all__ = ["ROUNDS", "bench_take_over", "killers", "server"]
+__all__ = ["ROUNDS", "bench_take_over", "harmless", "killers", "server"]
 
 ROUNDS = 50
 _GAP_MS = 100.0
@@ -82,7 +82,7 @@ def bench_take_over(
                         one()
                         trial.expect(f"{name}, at the end", "lmkd")
                 task.done()
-        with lmk.attach(device, _harmless(), bundle=bundle, dry_run=True) as session:
+        with lmk.attach(device, harmless(), bundle=bundle, dry_run=True) as session:
             records = list(_lifecycles(session, first))
     figures = _figures(records)
     figures["rounds"] = value("rounds", rounds * len(trial.kinds))
@@ -107,7 +107,7 @@ class _Trial:
     def replaced(self) -> Session:
         """lmkd is replaced; the block's end detaches."""
         return lmk.attach(
-            self._device, _harmless(), bundle=self._bundle, replace_lmkd=True, prockill_bytes=16
+            self._device, harmless(), bundle=self._bundle, replace_lmkd=True, prockill_bytes=16
         )
 
     def expect(self, where: str, killer: str) -> None:
@@ -206,5 +206,6 @@ def _figures(records: list[Record]) -> dict[str, Figure]:
 _HARMLESS = 'name: "bench: nobody dies" only_uids { first: 4000000 last: 4000000 }\n'
 
 
-def _harmless() -> Policy:
+def harmless() -> Policy:
+    """In force, and nobody could be its victim."""
     return parse(_HARMLESS)
