@@ -81,8 +81,8 @@ class Detaching:
         assert not self._failed
 
 
-def until(condition: Callable[[], T | None]) -> T:
-    end = time.monotonic() + _DEADLINE_S
+def until(condition: Callable[[], T | None], deadline_s: float = _DEADLINE_S) -> T:
+    end = time.monotonic() + deadline_s
     while not (found := condition()):
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.05)
