@@ -162,6 +162,7 @@ static int start(struct options *options, bool with_handlers)
 		start->object = object;
 	if (!start->assisted)
 		start->assisted = assisted;
+	start->patient = options->words != NULL;
 	return options->words ? run_main(start, options->words) : start_main(start);
 }
 

@@ -32,6 +32,8 @@
 #define BPFFS	    "/sys/fs/bpf"
 #define BPFFS_MAGIC 0xcafe4a11
 #define ENDING_NS   (2 * NSEC_PER_SEC)
+/* For an init nobody tries again: as long as a `stop` may take that somebody has just begun. */
+#define PATIENT_NS (40 * NSEC_PER_SEC)
 /* lmkd's answer, at most twice, and the unpinning. */
 #define CLEAN_UP_NS (15 * NSEC_PER_SEC)
 
@@ -139,17 +141,26 @@ static void refuse_second(const char *dir)
 	fail(EXIT_USAGE, "held by %s: already running, or just starting, in %s", holder, dir);
 }
 
-/* A session without a session file is just ending: that takes a moment, not more. */
-static void take_lock(int fd, const char *dir)
+/* A power cut leaves a session file behind: it tells nothing of who holds the lock now. */
+static bool has_session(const char *dir)
 {
-	__u64 end_ns = boottime_ns() + ENDING_NS;
 	struct session session;
+	char boot_id[40];
+
+	return !session_read(dir, &session) &&
+	       (read_boot_id(boot_id) || !strcmp(session.boot_id, boot_id));
+}
+
+/* A session without a session file is just ending: that takes a moment, not more. */
+static void take_lock(int fd, const struct start_options *options)
+{
+	__u64 end_ns = boottime_ns() + (options->patient ? PATIENT_NS : ENDING_NS);
 
 	while (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (errno != EWOULDBLOCK)
 			fail(EXIT_BUG, "flock: %s", strerror(errno));
-		if (!session_read(dir, &session) || boottime_ns() >= end_ns)
-			refuse_second(dir);
+		if (has_session(options->dir) || boottime_ns() >= end_ns)
+			refuse_second(options->dir);
 		usleep(10000);
 	}
 }
@@ -169,7 +180,7 @@ static void take_locks(const struct start_options *options)
 {
 	int dir = lock_dir(options->dir), pins;
 
-	take_lock(dir, options->dir);
+	take_lock(dir, options);
 	write_holder(dir, options->holder);
 	place_fd(dir, FD_DIR_LOCK);
 	if (!options->with_handlers)
@@ -178,7 +189,7 @@ static void take_locks(const struct start_options *options)
 	pins = open(BPFFS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (pins < 0)
 		fail(EXIT_UNSUPPORTED, BPFFS ": %s", strerror(errno));
-	take_lock(pins, options->dir);
+	take_lock(pins, options);
 	place_fd(pins, FD_PINS_LOCK);
 }
 

@@ -21,6 +21,7 @@ struct start_options {
 	__u32 spool_limit_kb;
 	bool with_handlers;
 	bool replace_lmkd;
+	bool patient; /* with a session that is just ending */
 };
 
 /* Prints one line of JSON and returns an exit code, or fail()s. */
