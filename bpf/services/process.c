@@ -100,13 +100,16 @@ static int make_socket(const struct service *service)
 }
 
 /* Never returns. */
-static void become(char *const *command, const struct identity *identity, int oom_score_adj)
+static void become(char *const *command, const struct identity *identity, int oom_score_adj,
+		   const char *output)
 {
-	int null = open("/dev/null", O_RDWR);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int said = open(output, O_WRONLY | O_CLOEXEC);
 	int adj = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
-	for (int i = 0; i < 3; i++)
-		dup2(null, i);
+	dup2(null, 0);
+	dup2(said, 1);
+	dup2(said, 2);
 	setsid();
 	if (adj < 0 || dprintf(adj, "%d", oom_score_adj) < 0)
 		_exit(126);
@@ -149,7 +152,7 @@ void run_in_background(char *const *command, const struct identity *identity)
 	long pid = clone_for_init(&pidfd, -1);
 
 	if (!pid)
-		become(command, identity, -1000);
+		become(command, identity, -1000, "/dev/null");
 	if (pid < 0) {
 		log_event("%s: clone3: %s", command[0], strerror(errno));
 		return;
@@ -180,7 +183,8 @@ void service_start(struct service *service)
 	if (!pid) {
 		if (fd >= 0)
 			hand_over(service, fd);
-		become(service->command.word, &service->identity, service->oom_score_adj);
+		become(service->command.word, &service->identity, service->oom_score_adj,
+		       service->stdio_to_kmsg ? "/dev/kmsg" : "/dev/null");
 	}
 	if (fd >= 0)
 		close(fd);

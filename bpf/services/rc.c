@@ -3,7 +3,8 @@
 //
 //     service NAME PATH [ARGUMENT…]
 //         class NAME, user NAME, group NAME…, seclabel LABEL, oom_score_adjust N, disabled,
-//         oneshot, critical, socket NAME seqpacket[+passcred] MODE USER GROUP, gentle
+//         oneshot, critical, stdio_to_kmsg, socket NAME seqpacket[+passcred] MODE USER GROUP,
+//         gentle
 //     on EVENT | property:NAME=VALUE [&& property:NAME=VALUE…]
 //         COMMAND (those of action.c)
 //
@@ -159,6 +160,8 @@ static bool take_flag(struct service *service, const char *word)
 		service->disabled = true;
 	else if (!strcmp(word, "oneshot"))
 		service->oneshot = true;
+	else if (!strcmp(word, "stdio_to_kmsg"))
+		service->stdio_to_kmsg = true;
 	else if (!strcmp(word, "gentle"))
 		service->gentle = true;
 	else

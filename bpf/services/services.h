@@ -50,10 +50,11 @@ struct service {
 	mode_t socket_mode;
 	uid_t socket_uid;
 	gid_t socket_gid;
-	bool critical; /* count when it ends by itself */
-	bool disabled; /* not started with the others */
-	bool oneshot;  /* not started again when it ends */
-	bool gentle;   /* stopped with SIGTERM to it alone, where init's way is SIGKILL to all */
+	bool critical;	    /* count when it ends by itself */
+	bool disabled;	    /* not started with the others */
+	bool oneshot;	    /* not started again when it ends */
+	bool stdio_to_kmsg; /* what it says goes to the kernel's log, else nowhere */
+	bool gentle; /* stopped with SIGTERM to it alone, where init's way is SIGKILL to all */
 	/* As it is. */
 	pid_t pid; /* 0: does not run */
 	int pidfd;
