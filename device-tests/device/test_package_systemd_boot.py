@@ -23,7 +23,8 @@ from lmk.package import systemd, write
 from lmk.proto.policy_pb2 import OtherKiller
 from lmk.virtual import Guest
 
-pytestmark = pytest.mark.virtual_only
+# Several boots each, of an emulated device.
+pytestmark = [pytest.mark.virtual_only, pytest.mark.timeout(1800)]
 
 _STATE = "/data/lmk"
 #: Boot, verifier and take-over, of an emulated device on a machine that does much else.

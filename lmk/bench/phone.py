@@ -59,13 +59,14 @@ def rebooted(guest: Guest, *, orderly: bool, first: bool = False) -> Guest:
     """
     options = guest.options
     if orderly:
-        # The link may be gone before the answer is.
+        # The link may be gone before the answer is. (busybox's own is a signal to its own init.)
+        command = "systemctl reboot" if options.init == "systemd" else "reboot"
         with suppress(TransientError), connect(guest.name) as device:
-            device.run("reboot")
+            device.run(command)
         end = time.monotonic() + _PATIENCE_S
         while guest.alive():
             if time.monotonic() > end:
-                raise LmkError(f"{guest.name} does not end by `reboot`", serial=guest.name)
+                raise LmkError(f"{guest.name} does not end by `{command}`", serial=guest.name)
             time.sleep(0.05)
     guest.down()
     return virtual.up(
