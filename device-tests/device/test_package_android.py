@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Permanent installs on a guest with lmkd: what is packaged is pushed and run as its init would.
 
-The guest's init reads no .rc file: the lines of lmk.rc are run here, and killed as init kills.
-A guest keeps nothing over a reboot, so a boot is what the device does when nothing of ours runs.
+The guest has its lmkd only from here on, so no .rc file of ours was read at its boot: the lines of
+lmk.rc are run here, and killed as init kills. Boots are in test_package_boot.py.
 """
 
 from __future__ import annotations
