@@ -71,6 +71,7 @@ def bench_take_over(
     with progress.steps(f"take-over: on {device.serial}") as task:
         with trial.replaced() as session:
             hello = session.hello
+        records: list[Record] = []
         # What is measured begins with the next run.
         first = Position(hello.boot_id, hello.run + 1, 1)
         for name, one in trial.kinds.items():
@@ -81,9 +82,10 @@ def bench_take_over(
                     for _ in many:
                         one()
                         trial.expect(f"{name}, at the end", "lmkd")
+                    # The device keeps the records of so many runs, and no more.
+                    found, first = trial.lifecycles(first)
+                records += found
                 task.done()
-        with lmk.attach(device, harmless(), bundle=bundle, dry_run=True) as session:
-            records = list(_lifecycles(session, first))
     figures = _figures(records)
     figures["rounds"] = value("rounds", rounds * len(trial.kinds))
     figures["not_one_killer"] = value("rounds", len(trial.faults), Limit("value", 0))
@@ -109,6 +111,12 @@ class _Trial:
         return lmk.attach(
             self._device, harmless(), bundle=self._bundle, replace_lmkd=True, prockill_bytes=16
         )
+
+    def lifecycles(self, first: Position) -> tuple[list[Record], Position]:
+        """The lives of agents since `first`, and where what comes after them begins."""
+        with lmk.attach(self._device, harmless(), bundle=self._bundle, dry_run=True) as session:
+            found = list(_lifecycles(session, first))
+            return found, Position(session.hello.boot_id, session.hello.run + 1, 1)
 
     def expect(self, where: str, killer: str) -> None:
         found = killers(self._root)
