@@ -15,8 +15,7 @@
 
 /* There must never be two killers, nor none for longer than it takes: hence the order. */
 
-/* Handlers that kill by themselves go on when the agent is dead. */
-static bool kills_without_agent(const struct shared *shared)
+bool kills_without_agent(const struct shared *shared)
 {
 	return shared->kill_path == LMK_PATH_IN_KERNEL && !shared->agent_timer;
 }

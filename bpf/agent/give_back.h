@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Giving the device back: the one place that knows the order. Done by the guardian; by the
- * agent when there is no guardian; by `stop` when both are dead.
+ * agent when there is no guardian; by `stop` when both are dead, which the keeper (keeper.h) runs
+ * where nobody would kill until then.
  */
 #ifndef LMK_AGENT_GIVE_BACK_H
 #define LMK_AGENT_GIVE_BACK_H
@@ -23,6 +24,9 @@ int give_back(struct shared *shared, bool handlers);
  * or -errno.
  */
 int give_back_killers(struct shared *shared);
+
+/* Handlers that kill by themselves go on when the agent is dead. */
+bool kills_without_agent(const struct shared *shared);
 
 /* Was somebody stopped in this boot who is not back yet? */
 bool give_back_noted(const char *dir);

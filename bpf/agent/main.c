@@ -15,6 +15,7 @@
 #include "lmkd_service.h"
 #include "fill.h"
 #include "guardian.h"
+#include "keeper.h"
 #include "load.h"
 #include "run.h"
 #include "spool.h"
@@ -210,6 +211,8 @@ int main(int count, char **words)
 		return agent_main();
 	if (count == 2 && !strcmp(words[1], "guardian"))
 		return guardian_main();
+	if (count == 2 && !strcmp(words[1], "keeper"))
+		return keeper_main();
 	parse(&options, count, words);
 	command = options.command ? options.command : "help";
 	if (!strcmp(command, "version"))

@@ -354,6 +354,9 @@ int start_main(const struct start_options *options)
 	if (!pid) {
 		setsid();
 		open_log(options->dir);
+		if (options->with_handlers && !kills_without_agent(shared) &&
+		    spawn_role("keeper", false) < 0)
+			_exit(EXIT_TRANSIENT);
 		_exit(spawn_role("guardian", true) < 0 ? EXIT_TRANSIENT : EXIT_OK);
 	}
 	close(FD_READY);

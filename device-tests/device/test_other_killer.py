@@ -36,7 +36,7 @@ from lmk.errors import LmkError, TransientError, UsageError
 from lmk.install import gather
 from lmk.policy import Policy, load
 from lmk.proto.policy_pb2 import AppRule, OtherKiller
-from lmk.proto.record_pb2 import Lifecycle
+from lmk.proto.record_pb2 import KillPath, Lifecycle
 from lmk.session import Session
 from lmk.workload.eater import Eater
 
@@ -196,6 +196,16 @@ def test_with_agent_and_guardian_dead_lmk_goes_on_until_the_next_attach_or_detac
     session = attach(device)
     for end in ("attach", "detach", "without the program"):
         status = session.status()
+        if session.hello.kill_path != KillPath.KILL_PATH_IN_KERNEL:
+            if end == "without the program":
+                root.run(f"rm {gather(root).directory}/lmk-agent")
+            kill_9(root, status.guardian_pid, status.agent_pid)
+            # Nobody would kill: what was stopped comes back by itself.
+            until(lambda: not gather(root).pinned)
+            assert killers(root) == {OOMD}
+            assert not lmk.detach(device)
+            session = attach(device)
+            continue
         kill_9(root, status.guardian_pid, status.agent_pid)
         assert killers(root) == {"lmk"}
         assert gather(root).units_stopped
@@ -206,6 +216,8 @@ def test_with_agent_and_guardian_dead_lmk_goes_on_until_the_next_attach_or_detac
             session = attach(device)
             assert killers(root) == {"lmk"}
             assert session.status().stopped_units == status.stopped_units
+    if session.hello.kill_path != KillPath.KILL_PATH_IN_KERNEL:
+        return
     # Also where somebody has removed the program.
     root.run(f"rm {gather(root).directory}/lmk-agent")
     assert lmk.detach(device)

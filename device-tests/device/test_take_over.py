@@ -33,7 +33,7 @@ from lmk.device.root import Root
 from lmk.errors import TransientError, UsageError
 from lmk.install import gather
 from lmk.policy import load
-from lmk.proto.record_pb2 import KillPath, Lifecycle, OtherKill
+from lmk.proto.record_pb2 import KillPath, Lifecycle
 from lmk.report import Position
 from lmk.virtual.services import LMKD_SOCKET
 from lmk.workload.eater import Eater
@@ -168,8 +168,13 @@ def test_with_agent_and_guardian_dead_detach_starts_lmkd(device: Device, root: R
     session = replace(device)
     status = session.status()
     kill_9(root, status.guardian_pid, status.agent_pid)
-    assert killers(root) == {"lmk"}
-    assert lmk.detach(device)
+    if session.hello.kill_path == KillPath.KILL_PATH_IN_KERNEL:
+        assert killers(root) == {"lmk"}
+        assert lmk.detach(device)
+    else:
+        until(lambda: not gather(root).pinned)
+        assert not gather(root).lmkd_stopped
+        assert not lmk.detach(device)
     assert killers(root) == {"lmkd"}
     records = said_since(device, session.hello.run)
     restored = only(records, Lifecycle.LMKD_RESTORED)
@@ -181,6 +186,7 @@ def test_with_agent_and_guardian_dead_attach_replaces_lmkd_again(
 ) -> None:
     first = replace(device).status()
     kill_9(root, first.guardian_pid, first.agent_pid)
+    # On the assisted path lmkd is just being given back.
     second = replace(device)
     assert second.status().agent_pid != first.agent_pid
     assert killers(root) == {"lmk"}
@@ -189,12 +195,16 @@ def test_with_agent_and_guardian_dead_attach_replaces_lmkd_again(
 def test_with_agent_and_guardian_dead_handlers_kill_where_they_do_it_in_the_kernel(
     device: Device, root: Root
 ) -> None:
-    """And nobody does on the assisted path: the kernel's OOM killer is all that is left."""
+    """On the assisted path they would not: lmkd is back by itself."""
     wanted = load("default")
     wanted.only_uids.add(first=_UID, last=_UID)
     first = lmk.attach(device, wanted, lease=None, replace_lmkd=True, prockill_bytes=16).keep()
     status = first.status()
     kill_9(root, status.guardian_pid, status.agent_pid)
+    if first.hello.kill_path != KillPath.KILL_PATH_IN_KERNEL:
+        until(lambda: not gather(root).pinned)
+        assert killers(root) == {"lmkd"}
+        return
     with Eater(device, 60_000, adj=900, uid=_UID, floor_mb=0, name="greedy") as eater:
         pid = eater.await_phase("killed", timedelta(seconds=_DEADLINE_S)).pid
     second = replace(device)
@@ -202,16 +212,7 @@ def test_with_agent_and_guardian_dead_handlers_kill_where_they_do_it_in_the_kern
     with second.records(begin, follow=False) as stream:
         records = list(stream)
     by_lmk = [each.kill.victim.pid for each in records if each.HasField("kill")]
-    by_others = [
-        (each.other_kill.victim.pid, each.other_kill.cause)
-        for each in records
-        if each.HasField("other_kill")
-    ]
-    if first.hello.kill_path == KillPath.KILL_PATH_IN_KERNEL:
-        assert by_lmk == [pid]
-    else:
-        assert by_lmk == []
-        assert (pid, OtherKill.KERNEL_OOM) in by_others
+    assert by_lmk == [pid]
 
 
 def test_attach_without_replacing_gives_a_replaced_lmkd_back(device: Device, root: Root) -> None:

@@ -29,7 +29,7 @@ from lmk.device.root import Root, find_root
 from lmk.errors import LmkError
 from lmk.install import gather
 from lmk.policy import Policy, parse
-from lmk.proto.record_pb2 import Lifecycle, Record
+from lmk.proto.record_pb2 import KillPath, Lifecycle, Record
 from lmk.report import Position
 from lmk.session import Session
 from lmk.workload.vitals import read_vitals
@@ -136,6 +136,10 @@ class _Trial:
             self._root.run(f"kill -STOP {words}; kill -9 {words}")
             if not (agent and guardian):
                 self._until(lambda: self._is_whole(session, pids))
+            elif session.hello.kill_path != KillPath.KILL_PATH_IN_KERNEL:
+                # Nobody would kill: lmkd is back by itself.
+                self._until(self._is_given_back)
+                return
             self.expect("after kill -9", "lmk")
         if agent and guardian:
             # The block's end reached nobody.
