@@ -73,11 +73,9 @@ static enum lmkd_refusal parse_procs_prio(const __u8 *words, size_t count,
 		return LMKD_REFUSE_LENGTH;
 	packet->count = (__u32)(count / each);
 	for (__u32 i = 0; i < packet->count; i++) {
-		enum lmkd_refusal refusal =
-			parse_process(words + WORD * each * i, each, &packet->processes[i]);
+		struct lmkd_process *process = &packet->processes[i];
 
-		if (refusal)
-			return refusal;
+		process->refusal = parse_process(words + WORD * each * i, each, process);
 	}
 	return LMKD_TAKEN;
 }

@@ -83,6 +83,7 @@ struct lmkd_process {
 	__s32 adj;
 	__u32 type;	  /* enum lmkd_process_type */
 	bool for_us_only; /* Android 17's for_lmkd_only: /proc/PID/oom_score_adj is not written */
+	enum lmkd_refusal refusal; /* what is wrong with this one of a PROCS_PRIO; else TAKEN */
 };
 
 struct lmkd_packet {
@@ -101,8 +102,9 @@ struct lmkd_packet {
 
 /*
  * One request of `length` bytes as it came from the socket. LMKD_TAKEN, or what is wrong with
- * it; nothing of a refused packet is to be carried out. Stricter than lmkd, which cuts what
- * is too long, drops odd bytes at the end, and stores the good records of a bad LMKD_PROCS_PRIO.
+ * it; nothing of a refused packet is to be carried out. An LMKD_PROCS_PRIO is refused for its
+ * length alone: each process has a `refusal` of its own, and those without are to be carried out,
+ * as by lmkd. Stricter than lmkd, which cuts what is too long and drops odd bytes at the end.
  */
 enum lmkd_refusal lmkd_parse(const __u8 *bytes, size_t length, struct lmkd_packet *packet);
 

@@ -174,12 +174,13 @@ static enum lmkd_refusal set_targets(struct lmkd_server *server, const struct lm
 static void set_adjs(struct lmkd_server *server, const struct lmkd_client *client,
 		     const struct lmkd_packet *packet)
 {
-	/* Each for itself, as in lmkd: one that has just died is no reason to leave out the rest.
-	 */
+	/* Each for itself, as in lmkd: one that is bad or gone keeps none of the rest out. */
 	for (__u32 i = 0; i < packet->count; i++) {
-		enum lmkd_refusal refusal =
-			lmkd_set_adj(&server->registry, client->pid, &packet->processes[i]);
+		const struct lmkd_process *process = &packet->processes[i];
+		enum lmkd_refusal refusal = process->refusal;
 
+		if (!refusal)
+			refusal = lmkd_set_adj(&server->registry, client->pid, process);
 		if (refusal)
 			refuse(server, client, packet->command, refusal);
 	}

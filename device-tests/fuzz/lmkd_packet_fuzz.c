@@ -67,6 +67,22 @@ static void put(__s32 owner, const struct lmkd_process *process)
 		ALWAYS(refusal == LMKD_REFUSE_FULL && !record);
 }
 
+/* One of a LMKD_PROCS_PRIO: the others are put whatever it is. */
+static void put_or_refuse(__s32 owner, const struct lmkd_process *process)
+{
+	bool good = process->pid > 0 && process->adj >= LMKD_ADJ_MIN &&
+		    process->adj <= LMKD_ADJ_MAX && process->type <= LMKD_SERVICE;
+
+	if (!process->refusal) {
+		ALWAYS(good);
+		put(owner, process);
+		return;
+	}
+	ALWAYS(process->refusal == LMKD_REFUSE_FLAG ||
+	       (!good && process->refusal >= LMKD_REFUSE_PID &&
+		process->refusal <= LMKD_REFUSE_TYPE));
+}
+
 /* Of exactly the promised sizes, on the heap: the sanitizer sees a byte too many. */
 static __u8 *reply, *killed, *stat_kill, *request;
 
@@ -116,10 +132,13 @@ static void apply(__s32 owner, const struct lmkd_packet *packet)
 			check_adj(packet->targets[i].adj);
 		break;
 	case LMKD_PROCPRIO:
+		ALWAYS(packet->count == 1 && !packet->processes[0].refusal);
+		put(owner, &packet->processes[0]);
+		break;
 	case LMKD_PROCS_PRIO:
 		ALWAYS(packet->count >= 1 && packet->count <= LMKD_PROCESSES_MAX);
 		for (__u32 i = 0; i < packet->count; i++)
-			put(owner, &packet->processes[i]);
+			put_or_refuse(owner, &packet->processes[i]);
 		break;
 	case LMKD_PROCREMOVE:
 		remove_record(owner, packet->pid);
@@ -155,6 +174,8 @@ static void take(__u8 sender, const __u8 *bytes, size_t length)
 		       length <= LMKD_PACKET_MAX);
 		apply(owner, &packet);
 		encode(owner, &packet, bytes, length);
+	} else {
+		ALWAYS(packet.command != LMKD_PROCS_PRIO || refusal == LMKD_REFUSE_LENGTH);
 	}
 	ALWAYS(registry.count <= LMKD_RECORDS && registry.used <= LMKD_RECORDS);
 	now_ticks++;

@@ -41,7 +41,7 @@ _FLAGS = [
     "-Ibpf/include", "-Ibpf", "-Ibpf/agent",
 ]  # fmt: skip
 _HERE = Path(__file__).parent.parent / "lmkd"
-_WORDS = 17
+_WORDS = 20
 
 
 class Command(IntEnum):
@@ -105,12 +105,14 @@ _SENT_ONLY = {Command.PROCKILL, Command.STAT_KILL_OCCURRED}
 
 @dataclass(frozen=True)
 class Parsed:
-    """What the parser made of a packet; `arguments` as flat.c puts them."""
+    """What the parser made of a packet; `arguments` as flat.c puts them, and of each process why it
+    is refused (TAKEN: it is not)."""
 
     refusal: Refusal
     command: int = 0
     count: int = 0
     arguments: tuple[int, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def parse(data: bytes) -> Parsed:
     refusal = Refusal(_library().flat_parse(buffer, ctypes.c_size_t(len(data)), out))
     if refusal:
         return Parsed(refusal)
-    command, count, *words = out
+    command, count, *words = out[:17]
     used = {
         Command.TARGET: 2 * count,
         Command.PROCPRIO: 5 * count,
@@ -180,7 +182,10 @@ def parse(data: bytes) -> Parsed:
         Command.GETKILLCNT: 2,
         Command.SUBSCRIBE: 1,
     }
-    return Parsed(refusal, command, count, tuple(words[: used.get(Command(command), 0)]))
+    arguments = tuple(words[: used.get(Command(command), 0)])
+    processes = count if command in (Command.PROCPRIO, Command.PROCS_PRIO) else 0
+    refusals = tuple(map(Refusal, out[17 : 17 + processes]))
+    return Parsed(refusal, command, count, arguments, refusals)
 
 
 def text(refusal: Refusal) -> str:

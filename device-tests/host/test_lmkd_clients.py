@@ -147,13 +147,17 @@ def test_malformed_packets_change_nothing(server: Server, link: socket.socket) -
         whole = packet(command, *[0] * 64)
         for length in range(257):
             link.send(whole[:length])
-            why = refusal_of(command, length)
-            if not why and command in (Command.PROCPRIO, Command.PROCREMOVE, Command.PROCS_PRIO):
+            why, times = refusal_of(command, length), 1
+            if not why and command in (Command.PROCPRIO, Command.PROCREMOVE):
                 why = Refusal.PID
+            elif not why and command == Command.PROCS_PRIO:
+                # Each process for itself; they have four words, from Android 17 on five.
+                words = length // 4 - 1
+                why, times = Refusal.PID, words // (5 if words % 4 else 4)
             if not why and command == Command.TARGET and length > 12:
                 why = Refusal.SOON
             if why:
-                refused[why] = refused.get(why, 0) + 1
+                refused[why] = refused.get(why, 0) + times
             elif (command, length) in taken:
                 assert link.recv(256)[:4] == packet(command)
                 replies += 1

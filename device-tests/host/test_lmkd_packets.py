@@ -36,16 +36,46 @@ def test_a_command_is_taken_with_its_lengths_alone(command: int) -> None:
         assert parse(whole[:length]).refusal is refusal_of(command, length), length
 
 
-def test_a_refused_packet_leaves_nothing_to_carry_out() -> None:
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("words", [4, 5])
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ((0, 10007, 900, 0, 0), Refusal.PID),
+        ((-1, 10007, 900, 0, 0), Refusal.PID),
+        ((8, 10008, 1001, 0, 0), Refusal.ADJ),
+        ((8, 10008, -1001, 0, 0), Refusal.ADJ),
+        ((8, 10008, 900, 2, 0), Refusal.TYPE),
+        ((8, 10008, 900, 0, 2), Refusal.FLAG),
+    ],
+)
+def test_a_bad_process_of_several_is_refused_for_itself(
+    place: int, words: int, bad: tuple[int, ...], why: Refusal
+) -> None:
+    good = (7, 10007, 900, 0, 0)
+    processes: list[tuple[int, ...]] = [good, good, good]
+    processes[place] = bad
+    found = parse(packet(11, *(word for each in processes for word in each[:words])))
+    expected = [Refusal.TAKEN] * 3
+    if words > 4 or why is not Refusal.FLAG:
+        expected[place] = why
+    assert (found.refusal, found.count, found.refusals) == (Refusal.TAKEN, 3, tuple(expected))
+    others = [index for index in range(3) if index != place]
+    assert [found.arguments[5 * index : 5 * index + 5] for index in others] == [good, good]
+
+
+def test_a_packet_of_several_is_refused_whole_for_its_length_alone() -> None:
     good = (7, 10007, 900, 0)
-    assert parse(packet(11, *good, *good, 8, 10008, 1001, 0)).refusal is Refusal.ADJ
     assert parse(packet(11, *good, *good, *good)).arguments == (*good, 0) * 3
+    assert parse(packet(11, *good, *good, 8, 10008, 900)).refusal is Refusal.LENGTH
+    assert parse(packet(11, *good, *good, *good) + b"\0").refusal is Refusal.UNALIGNED
 
 
 @pytest.mark.parametrize("adj", [-1001, 1001, -10000, 2**31 - 1, -(2**31)])
 def test_an_oom_score_adj_out_of_range_is_refused(adj: int) -> None:
-    for words in ((1, 7, 10007, adj), (1, 7, 10007, adj, 1), (11, 7, 10007, adj, 0), (0, 1, adj)):
+    for words in ((1, 7, 10007, adj), (1, 7, 10007, adj, 1), (0, 1, adj)):
         assert parse(packet(*words)).refusal is Refusal.ADJ
+    assert parse(packet(11, 7, 10007, adj, 0)).refusals == (Refusal.ADJ,)
 
 
 @pytest.mark.parametrize("adj", [-1000, -1, 0, 1000])
@@ -55,8 +85,9 @@ def test_an_oom_score_adj_in_range_is_taken(adj: int) -> None:
 
 @pytest.mark.parametrize("pid", [0, -1, -(2**31)])
 def test_what_is_no_pid_is_refused(pid: int) -> None:
-    for words in ((1, pid, 10007, 0), (11, pid, 10007, 0, 0), (2, pid)):
+    for words in ((1, pid, 10007, 0), (2, pid)):
         assert parse(packet(*words)).refusal is Refusal.PID
+    assert parse(packet(11, pid, 10007, 0, 0)).refusals == (Refusal.PID,)
 
 
 def test_each_argument_is_checked() -> None:

@@ -75,6 +75,42 @@ def test_one_that_is_gone_does_not_keep_the_others_out(
     assert server.counters()["records"] == 2
 
 
+def test_a_bad_one_does_not_keep_the_others_out(
+    server: Server, link: socket.socket, spawn: Callable[[], int]
+) -> None:
+    """Each is counted by its own reason; lmkd's apply_proc_prio() leaves out the bad one alone."""
+    first, bad, last = spawn(), spawn(), spawn()
+    before = adj_of(bad)
+    wrong = {
+        Refusal.PID: (0, APP, 902, 0),
+        Refusal.ADJ: (bad, APP, 1001, 0),
+        Refusal.TYPE: (bad, APP, 902, 2),
+    }
+    for turn, (why, words) in enumerate(wrong.items()):
+        adj = 910 + turn
+        good = ((first, APP, adj, 0), (last, APP, adj + 10, 0))
+        for three in ((words, *good), (good[0], words, good[1]), (*good, words)):
+            link.send(packet(Command.PROCPRIO, first, APP, 1))
+            link.send(packet(Command.PROCPRIO, last, APP, 1))
+            link.send(packet(Command.PROCS_PRIO, *(word for each in three for word in each)))
+            barrier(link)
+            assert (adj_of(first), adj_of(bad), adj_of(last)) == (adj, before, adj + 10)
+        assert server.refused()[why] == 3
+    assert server.refused() == dict.fromkeys(wrong, 3)
+    assert server.counters()["records"] == 2
+
+
+def test_of_a_packet_of_a_wrong_length_none_is_changed(
+    server: Server, link: socket.socket, spawn: Callable[[], int]
+) -> None:
+    pid = spawn()
+    before = adj_of(pid)
+    link.send(packet(Command.PROCS_PRIO, pid, APP, 900, 0, pid, APP, 901))
+    barrier(link)
+    assert adj_of(pid) == before
+    assert server.refused() == {Refusal.LENGTH: 1}
+
+
 def test_a_thread_is_no_process(server: Server, link: socket.socket) -> None:
     end, before = threading.Event(), adj_of(os.getpid())
     thread = threading.Thread(target=end.wait)

@@ -8,13 +8,17 @@
 #include "lmkd_registry.h"
 #include "lmkd_report.h"
 
-/* What was read: command, count, then the words of its arguments. Returns the refusal. */
-int flat_parse(const __u8 *bytes, size_t length, __s32 out[17])
+/*
+ * What was read: command, count, 15 words of its arguments, then the refusal of each process.
+ * Returns the packet's.
+ */
+int flat_parse(const __u8 *bytes, size_t length, __s32 out[20])
 {
 	struct lmkd_packet packet;
 	enum lmkd_refusal refusal = lmkd_parse(bytes, length, &packet);
+	__s32 *refusals = out + 17;
 
-	memset(out, 0, 17 * sizeof(*out));
+	memset(out, 0, 20 * sizeof(*out));
 	out[0] = (__s32)packet.command;
 	out[1] = (__s32)packet.count;
 	out += 2;
@@ -34,6 +38,7 @@ int flat_parse(const __u8 *bytes, size_t length, __s32 out[17])
 			*out++ = process->adj;
 			*out++ = (__s32)process->type;
 			*out++ = process->for_us_only;
+			*refusals++ = (__s32)process->refusal;
 		}
 		break;
 	case LMKD_PROCREMOVE:
