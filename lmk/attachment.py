@@ -60,8 +60,8 @@ def attach(
     :param take_over: also from somebody else who holds the device.
     :param replace_lmkd: stop Android's lmkd once the handlers decide. The device starts it again
         at every end of the session, before the handlers stop killing.
-    :param prockill_bytes: then: which LMK_PROCKILL the device's ActivityManager takes, 12 (up to
-        Android 15) or 16; default: as the device's build says (:mod:`lmk.android`).
+    :param prockill_bytes: then: which LMK_PROCKILL the device's ActivityManager takes, 12 (up
+        to the first Android 15) or 16; default: as the device's build says (:mod:`lmk.android`).
     :raises lmk.errors.UsageError: no root, a wrong policy, a missing compiler; somebody else holds
         the device, and who; `prockill_bytes` is needed.
     :raises lmk.errors.UnsupportedError: no BTF, no kill path, or the kernel refuses the
@@ -196,7 +196,8 @@ def _killed_length(device: Device) -> int:
     if form.length is None:
         raise UsageError(
             f"{device.serial}: which LMK_PROCKILL its ActivityManager takes cannot be known: "
-            f"{form.why}; say --prockill-bytes 12 or 16 (lmk.attach(prockill_bytes=...))",
+            f"{form.why}; say --prockill-bytes 12 or 16 (lmk.attach(prockill_bytes=...)): "
+            "12 up to the first Android 15, 16 after it",
             serial=device.serial,
         )
     return form.length

@@ -22,13 +22,24 @@ from lmk.android import killed_form
         ("36", "BP2A.250605.031", 16),
         ("37", "", 16),
         ("", "", 16),
-        ("nonsense", "AP3A.1", 16),
+        ("nonsense", "AP3A.1", None),
+        ("-1", "AP3A.1", None),
+        ("0", "", None),
+        ("35.0", "AP3A.1", None),
+        ("3" * 5000, "", None),
+        ("\u0663\u0664", "", None),
+        (" 34 ", "", 12),
     ],
 )
 def test_form_is_that_of_the_release(sdk: str, build: str, length: int | None) -> None:
     found = killed_form({"ro.build.version.sdk": sdk, "ro.build.id": build})
     assert found.length == length
     assert found.why
+
+
+def test_a_level_that_is_none_is_said_as_it_was_read() -> None:
+    found = killed_form({"ro.build.version.sdk": "Baklava", "ro.build.id": "AP3A.1"})
+    assert found.why == "ro.build.version.sdk is 'Baklava', and that is no SDK level"
 
 
 def test_device_without_properties_has_no_activity_manager() -> None:

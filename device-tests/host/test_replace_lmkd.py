@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from click.testing import CliRunner
 import lmk
 from lmk.cli import cli
 from lmk.control import parse_session_file
-from lmk.device.lmkd import parse_look
+from lmk.device.lmkd import LOOK, parse_look
 from lmk.device.local import LocalDevice
 from lmk.device.probe import Answer, Probe
 from lmk.errors import UsageError
@@ -78,9 +81,35 @@ class BetweenReleases(LocalDevice):
         return {"ro.build.version.sdk": "35", "ro.build.id": "VENDOR.1"}
 
 
-def test_a_length_that_nobody_can_know_is_asked_for() -> None:
-    with pytest.raises(UsageError, match=r"'VENDOR\.1'.*--prockill-bytes 12 or 16"):
-        lmk.attach(BetweenReleases(), replace_lmkd=True)
+class OfNoLevel(LocalDevice):
+    """A build of its own kind, with an lmkd."""
+
+    def properties(self) -> dict[str, str]:
+        return {"ro.build.version.sdk": "Baklava", "init.svc.lmkd": "running"}
+
+
+@pytest.mark.parametrize(
+    ("device", "read"),
+    [(BetweenReleases, "'VENDOR.1'"), (OfNoLevel, "ro.build.version.sdk is 'Baklava'")],
+)
+def test_a_length_that_nobody_can_know_is_asked_for(device: type[LocalDevice], read: str) -> None:
+    with pytest.raises(
+        UsageError, match=rf"{re.escape(read)}.*--prockill-bytes 12 or 16.*12 up to"
+    ):
+        lmk.attach(device(), replace_lmkd=True)
+
+
+def test_a_look_takes_a_level_as_it_is(tmp_path: Path) -> None:
+    """No shell makes files of this folder, or one line of several words, out of it."""
+    getprop = tmp_path / "getprop"
+    getprop.write_text("#!/bin/sh\n[ $1 = ro.build.version.sdk ] && echo '*  getprop'\nexit 0\n")
+    getprop.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", LOOK], cwd=tmp_path, env={"PATH": path}, capture_output=True, check=True
+    )
+    assert b"\nsdk=*  getprop\n" in done.stdout
+    assert "is '*  getprop'" in parse_look(done.stdout.decode())["prockill_why"]
 
 
 def doctor_says_of_prockill(look: str) -> Answer:
@@ -116,6 +145,14 @@ def test_doctor_asks_for_the_option_where_the_build_does_not_say() -> None:
     between = doctor_says_of_prockill(PHONE.replace("sdk=36", "sdk=35").replace("BP2A", "VENDOR"))
     assert "--prockill-bytes" in between.detail
     assert "VENDOR" in between.probe
+
+
+def test_doctor_asks_for_it_where_the_level_is_none() -> None:
+    nonsense = PHONE.replace("sdk=36", "sdk=Baklava")
+    assert parse_look(nonsense)["prockill_bytes"] is None
+    said = doctor_says_of_prockill(nonsense)
+    assert "ro.build.version.sdk is 'Baklava'" in said.detail
+    assert "--prockill-bytes 12 or 16" in said.detail
 
 
 @pytest.mark.parametrize(

@@ -134,11 +134,11 @@ class Probe:
         return Answer("device", "lmkd can be replaced", False, False, detail, probes, enables)
 
     def _killed_form(self, lmkd: dict[str, Any]) -> Answer:
-        length = lmkd["prockill_bytes"]
-        detail = f"{length} bytes" if length else "not known: say --prockill-bytes 12 or 16"
-        return Answer(
-            "device", "LMK_PROCKILL", None, False, f"--replace-lmkd: {detail}", lmkd["prockill_why"]
-        )
+        length, why = lmkd["prockill_bytes"], lmkd["prockill_why"]
+        # With the reason: a narrow terminal shows no probes.
+        unknown = f"not known, as {why}: say --prockill-bytes 12 or 16"
+        detail = f"--replace-lmkd: {f'{length} bytes' if length else unknown}"
+        return Answer("device", "LMK_PROCKILL", None, False, detail, why)
 
     def _other_killers(self, killers: dict[str, dict[str, Any]]) -> Iterator[Answer]:
         probe = "/proc/*/comm, systemctl show"
