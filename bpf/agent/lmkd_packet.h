@@ -146,7 +146,7 @@ size_t lmkd_encode_reply(__u8 out[LMKD_REPLY_BYTES], enum lmkd_command command, 
 
 /*
  * LMKD_PROCKILL. ActivityManager takes exactly one length: 16 bytes with rss_kb, 12 without up
- * to Android 15.
+ * to the first release of Android 15.
  */
 size_t lmkd_encode_killed(__u8 out[LMKD_KILLED_BYTES], const struct lmkd_killed *killed,
 			  bool with_rss_kb);

@@ -52,7 +52,7 @@ struct lmkd_counters {
 struct lmkd_server {
 	int epoll_fd;
 	int listener;
-	bool short_killed; /* LMKD_PROCKILL without rss_kb, as Android 15 and before want it */
+	bool short_killed; /* LMKD_PROCKILL without rss_kb: up to Android 15's first release */
 	bool booted;
 	struct lmkd_hooks hooks;
 	struct lmkd_missed *missed;

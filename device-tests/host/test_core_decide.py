@@ -221,7 +221,8 @@ def test_a_reason_before_it_leaves_the_file_cache_watched(policy: Policy) -> Non
 
 
 def test_the_first_reason_in_lmkds_order_gives_the_verdict(policy: Policy) -> None:
-    """lmkd.md 2.4; those that share a floor in order of what tells them apart."""
+    """That of lmkd.cpp's __mp_event_psi(); those that share a floor in order of what tells them
+    apart."""
 
     def worst(sample: Sample = WORST, *, settled: bool = True) -> int:
         decider = Decider(policy)

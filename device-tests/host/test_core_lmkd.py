@@ -136,7 +136,8 @@ DEVICE = Reading(
 )  # fmt: skip
 
 #: (changes of DEVICE; event; expected reason, floor, thrashing %, limit %), one call after the
-#: other. highperf: limit 100 %, decay 10, critical 300. Worked out from lmkd.md 2.2 to 2.4.
+#: other. highperf: limit 100 %, decay 10, critical 300. Worked out by hand
+#: from __mp_event_psi() (AOSP system/memory/lmkd/lmkd.cpp).
 HIGHPERF_ROWS = [
     # The first call: nothing refaulted yet that is known of; below low, so LOW_MEM.
     ({"ms": 0}, False, ("LOW_MEM", 701, 0, 100)),

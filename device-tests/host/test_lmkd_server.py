@@ -290,7 +290,7 @@ def test_a_kill_is_told_to_those_who_subscribed(server: Server, link: socket.soc
         assert neither.recv(256) == packet(4, 1)
 
 
-def test_android_15_is_told_in_12_bytes(server: Server, link: socket.socket) -> None:
+def test_an_older_android_is_told_in_12_bytes(server: Server, link: socket.socket) -> None:
     server.running.tell("short")
     link.send(packet(Command.SUBSCRIBE, 0))
     barrier(link)
