@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from take_over_parts import server, until
 
-from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.policy import Policy, load
+from lmk.virtual.stand_in import stand_in
 from lmk.workload.eater import Eater
 
 __all__ = [

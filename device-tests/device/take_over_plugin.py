@@ -14,10 +14,10 @@ from conftest import booted, connected
 from take_over_parts import LOG, MUTE, STUBBORN, killers, property_of, until
 
 import lmk
-from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.virtual.services import start_lmkd
+from lmk.virtual.stand_in import stand_in
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An installed device boots: the files of `lmk package --init-rc` are part of a guest's system.
 
-The guest is built like a phone (``lmk.bench.phone``): its Android-like init reads lmkd's ``.rc``
+The guest is built like a phone (``lmk.virtual.phone``): its Android-like init reads lmkd's ``.rc``
 file and ours. A reboot is a power cut, the harder way; ``tools/bench take-over --reboots`` has
 both.
 """
@@ -20,7 +20,7 @@ from take_over_parts import harmless, killers, lmkd_pid, property_of, server, un
 
 import lmk
 from lmk import virtual
-from lmk.bench.phone import rebooted, write_phone
+from lmk.bench.phone import rebooted
 from lmk.build import build
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
@@ -30,6 +30,7 @@ from lmk.package import Packaged, init_rc, write
 from lmk.proto.record_pb2 import Lifecycle
 from lmk.report import Position, SessionOverError
 from lmk.virtual import Guest
+from lmk.virtual.phone import write_phone
 from lmk.virtual.services import LOG
 
 # Several boots each, of an emulated device.

@@ -21,13 +21,13 @@ from killing import kill_9
 from take_over_parts import server, until
 
 import lmk
-from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import KillPath, KillReport
 from lmk.report import Position
 from lmk.session import Session
+from lmk.virtual.stand_in import stand_in
 from lmk.workload.eater import Eater
 
 pytest_plugins = ("take_over_plugin",)

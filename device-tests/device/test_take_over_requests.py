@@ -31,10 +31,10 @@ from conftest import connected
 from take_over_parts import until
 
 import lmk
-from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.session import Session
+from lmk.virtual.stand_in import stand_in
 
 pytest_plugins = ("take_over_plugin",)
 pytestmark = pytest.mark.virtual_only

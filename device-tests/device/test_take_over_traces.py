@@ -15,11 +15,11 @@ from killing import kill_9
 from take_over_parts import property_of, replace, server, until
 
 import lmk
-from lmk.bench.stand_in import stand_in
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.policy import load
 from lmk.session import Session
+from lmk.virtual.stand_in import stand_in
 from lmk.workload.eater import Eater
 
 pytest_plugins = ("take_over_plugin",)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from lmk import virtual
+from lmk.cli import cli
 from lmk.errors import LmkError, UsageError
 from lmk.virtual import BootError, Guest, Options, boot, guest, kernels
 from lmk.virtual.guest import process_start
@@ -301,3 +305,77 @@ def test_two_that_boot_one_name_share_one_guest(qemu_is: Stand) -> None:
         assert len({entry.pid for entry in found}) == 1
     finally:
         found[0].down()
+
+
+def archived(up: Guest) -> dict[str, bytes]:
+    """Files of the guest's own archive, by cpio."""
+    folder = up.directory / "unpacked"
+    folder.mkdir(exist_ok=True)
+    subprocess.run(
+        ["cpio", "--extract", "--make-directories", "--unconditional", "--quiet", "system/*"],
+        input=(up.directory / "initramfs").read_bytes(),
+        cwd=folder,
+        check=True,
+    )
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.skipif(not shutil.which("cpio"), reason="needs cpio as the judge")
+def test_lmkd_is_part_of_the_system_beside_what_else_is(qemu_is: Stand, tmp_path: Path) -> None:
+    qemu_is(ANSWER, "CNXN")
+    (tmp_path / "initramfs").write_bytes(b"")
+    rc = tmp_path / "other/system/etc/init/lmk.rc"
+    rc.parent.mkdir(parents=True)
+    rc.write_text("# ours\n")
+    (rc.parent / "lmkd.rc").write_text("# not asked for\n")
+    command = ["virtual", "up", "virtual#x", "--lmkd", "stand-in", "--system", tmp_path / "other"]
+    for _ in range(2):
+        done = CliRunner().invoke(cli, [*map(str, command)], catch_exceptions=False)
+        assert done.exit_code == 0, "the same guest, the second time"
+    up = virtual.find("virtual#x")
+    assert up is not None
+    try:
+        files = archived(up)
+        assert files["system/bin/lmkd"][:4] == b"\x7fELF"
+        assert files["system/etc/init/lmk.rc"] == b"# ours\n"
+        lines = files["system/etc/init/lmkd.rc"].decode().splitlines()
+        assert lines[0] == "service lmkd /system/bin/lmkd --log /run/lmkd.log"
+        assert "    critical" in lines
+        assert "    socket lmkd seqpacket+passcred 0660 system system" in lines
+    finally:
+        up.down()
+
+
+@pytest.mark.skipif(not shutil.which("cpio"), reason="needs cpio as the judge")
+def test_a_file_of_ones_own_is_lmkd_without_arguments(qemu_is: Stand, tmp_path: Path) -> None:
+    qemu_is(ANSWER, "CNXN")
+    (tmp_path / "initramfs").write_bytes(b"")
+    (tmp_path / "mine").write_bytes(b"a program")
+    command = ["virtual", "up", "virtual#x", "--lmkd", str(tmp_path / "mine")]
+    assert CliRunner().invoke(cli, command, catch_exceptions=False).exit_code == 0
+    up = virtual.find("virtual#x")
+    assert up is not None
+    try:
+        files = archived(up)
+        assert files["system/bin/lmkd"] == b"a program"
+        assert files["system/etc/init/lmkd.rc"].startswith(b"service lmkd /system/bin/lmkd\n")
+    finally:
+        up.down()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--lmkd", "/no/such/lmkd"), r"cannot read /no/such/lmkd: No such file.*`stand-in`"),
+        (("--lmkd", "/"), r"cannot read /: Is a directory"),
+        (("--lmkd", "stand-in", "--init", "systemd"), "leave out --init systemd"),
+    ],
+)
+def test_an_lmkd_that_cannot_be_is_refused_before_anything_is_booted(
+    options: tuple[str, ...], said: str
+) -> None:
+    done = CliRunner().invoke(cli, ["virtual", "up", "virtual#never", *options])
+    assert isinstance(done.exception, UsageError)
+    assert re.search(said, str(done.exception))
+    assert virtual.find("virtual#never") is None

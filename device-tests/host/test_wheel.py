@@ -28,6 +28,13 @@ def test_the_installed_command_greets_and_needs_only_what_the_wheel_declares(
         assert done.returncode == 0, done.stderr
 
 
+def test_the_stand_in_for_lmkd_is_a_checkouts(installed: Installed) -> None:
+    done = installed.lmk("virtual", "up", "virtual#never", "--lmkd", "stand-in")
+    assert done.returncode == 2
+    assert "the stand-in for lmkd is built in a checkout of lmk" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_installed_command_builds_what_the_same_sources_build_elsewhere(
     installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

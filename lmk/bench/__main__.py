@@ -17,7 +17,6 @@ from lmk.bench.killers.command import killers
 from lmk.bench.killers.pool import pool
 from lmk.bench.reboots import bench_reboots
 from lmk.bench.socket import bench_socket
-from lmk.bench.stand_in import stand_in
 from lmk.bench.stream import bench_stream
 from lmk.bench.take_over import ROUNDS, bench_take_over
 from lmk.bench.target import target
@@ -28,6 +27,7 @@ from lmk.console import open_console
 from lmk.errors import CheckFailed, UsageError
 from lmk.policy import load
 from lmk.virtual.services import start_lmkd
+from lmk.virtual.stand_in import stand_in
 
 __all__ = ["bench"]
 

@@ -1,52 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A virtual device that is built like a phone: an lmkd that its init starts with every boot.
-
-Its system is two folders (:mod:`lmk.virtual.system`): what ``lmk package --init-rc`` wrote, and
-that of :func:`write_phone`.
-"""
+"""A virtual device that is rebooted, as one that is built like a phone is (lmk.virtual.phone)."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from lmk import virtual
-from lmk.bench.stand_in import stand_in
 from lmk.device.resolve import connect
 from lmk.errors import LmkError, TransientError
 from lmk.virtual import Guest
 
-__all__ = ["LMKD_RC", "rebooted", "write_phone"]
+__all__ = ["rebooted"]
 
-#: As AOSP's lmkd.rc, but for who it runs as and what the stand-in has no use for.
-LMKD_RC = """\
-service lmkd /system/bin/lmkd --log /run/lmkd.log
-    class core
-    user root
-    group root system readproc
-    critical
-    socket lmkd seqpacket+passcred 0660 system system
-"""
 _PATIENCE_S = 120.0
-
-
-def write_phone(folder: Path, abi: str, properties: dict[str, str] | None = None) -> Path:
-    """Write the system of a phone into `folder`, which is made: lmkd, its service, build.prop.
-
-    :param abi: as uname(2) names it.
-    :param properties: of build.prop.
-    """
-    program = folder / "system/bin/lmkd"
-    rc = folder / "system/etc/init/lmkd.rc"
-    for path in (program, rc):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    program.write_bytes(stand_in("lmkd", abi))
-    program.chmod(0o755)
-    rc.write_text(LMKD_RC)
-    lines = [f"{name}={value}\n" for name, value in (properties or {}).items()]
-    (folder / "system/build.prop").write_text("".join(lines))
-    return folder
 
 
 def rebooted(guest: Guest, *, orderly: bool, first: bool = False) -> Guest:

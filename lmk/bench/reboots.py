@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import lmk
 from lmk import package, progress, virtual
 from lmk.bench.figures import Entry, Figure, Limit, distribution, value
-from lmk.bench.phone import rebooted, write_phone
+from lmk.bench.phone import rebooted
 from lmk.bench.take_over import harmless, killers
 from lmk.bench.target import entry
 from lmk.build import Bundle, build
@@ -35,6 +35,7 @@ from lmk.errors import LmkError
 from lmk.proto.record_pb2 import Hello
 from lmk.virtual import Guest
 from lmk.virtual.kernels import parse
+from lmk.virtual.phone import write_phone
 from lmk.workload.vitals import Vitals, read_vitals
 
 __all__ = ["bench_reboots"]

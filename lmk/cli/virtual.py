@@ -90,9 +90,9 @@ def virtual() -> None:
 )
 @click.option(
     "--lmkd",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Run FILE, a static program, as the service lmkd of an Android-like init.",
+    metavar="stand-in|FILE",
+    help="Run a stand-in for lmkd (built in a checkout), or FILE, a static program, as the service "
+    "lmkd of an Android-like init.",
 )
 def up(
     name: str,
@@ -106,9 +106,16 @@ def up(
     init: str,
     system: tuple[Path, ...],
     data: Path | None,
-    lmkd: Path | None,
+    lmkd: str | None,
 ) -> None:
     """Boot NAME; it runs until `lmk virtual down`."""
+    if lmkd is not None:
+        from lmk.virtual.phone import lmkd_system
+
+        if init == "systemd":
+            raise UsageError("--lmkd is a service of Android's init: leave out --init systemd")
+        # First: of two folders with an lmkd it is the one that is asked for.
+        system = (lmkd_system(lmkd, guests.parse(name)[1].abi.machine), *system)
     guest = guests.up(
         name,
         ram_mb=ram_mb,
@@ -122,12 +129,6 @@ def up(
         system=system,
         data=data,
     )
-    if lmkd is not None:
-        from lmk.device.resolve import connect
-        from lmk.virtual.services import start_lmkd
-
-        with connect(guest.name) as device:
-            start_lmkd(device, lmkd.read_bytes())
     click.echo(f"{guest.name} is up (adb connect 127.0.0.1:{guest.port})")
 
 
