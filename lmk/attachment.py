@@ -118,7 +118,7 @@ def attach(
                 replace_lmkd=replace_lmkd,
                 prockill_bytes=killed_length,
             )
-            session = Session(root, file, build_id, detach_at_exit=True)
+            session = Session(root, file, build_id, detach_at_exit=True, begun=True)
         except (KeyboardInterrupt, TransientError):
             # What goes on over there by itself must not end up as a session nobody asked for.
             undo_start(root, facts)

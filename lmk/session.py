@@ -62,7 +62,13 @@ class Session:
     """
 
     def __init__(
-        self, root: Root, file: SessionFile, build_id: str | None, *, detach_at_exit: bool
+        self,
+        root: Root,
+        file: SessionFile,
+        build_id: str | None,
+        *,
+        detach_at_exit: bool,
+        begun: bool = False,
     ) -> None:
         self._root = root
         self._file = file
@@ -71,6 +77,8 @@ class Session:
         self._refused_since: float | None = None
         #: What the agent said of itself when this session was opened.
         self.hello: Hello = self._greet()
+        begin = (file.run, 1) if begun else (self.hello.run, self.hello.next_seq)
+        self._start = Position(self.hello.boot_id, *begin)
 
     @property
     def device(self) -> Device:
@@ -79,8 +87,12 @@ class Session:
 
     @property
     def start(self) -> Position:
-        """The first record made after this session was opened."""
-        return Position(self.hello.boot_id, self.hello.run, self.hello.next_seq)
+        """The first record of the run that :func:`attach` began; else the one after Hello.
+
+        Handlers kill before anybody on the host can have heard so: under pressure the first
+        reports are older than Hello.
+        """
+        return self._start
 
     def keep(self) -> Self:
         """Leave the device attached when the ``with`` block ends."""

@@ -8,11 +8,14 @@ import json
 import shlex
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from test_cli_device import Command
 
-from lmk.attachment import attach
+from lmk import attachment
+from lmk.attachment import attach, connect_session, detach
+from lmk.control import SessionFile
 from lmk.device.interface import Device
 from lmk.errors import ProtocolError, UsageError
 from lmk.policy import Policy, check_policy, load, parse
@@ -57,6 +60,28 @@ def apps(device: Device, *adjs: int) -> Iterator[list[int]]:
 
 def next_report(session: Session, pid: int) -> KillReport:
     return next(each for each in session.reports(follow=True) if each.victim.pid == pid)
+
+
+def test_a_kill_before_the_host_heard_hello_is_among_its_sessions_reports(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_agent = attachment.start_agent
+
+    def start_and_kill(*arguments: Any, **options: Any) -> SessionFile:
+        """The agent runs, Hello is not said, and the device is short of memory, so to speak."""
+        file = start_agent(*arguments, **options)
+        other = connect_session(device)
+        assert other.request_kill(0).victim_pid == pid
+        assert next_report(other, pid).kill_id
+        return file
+
+    detach(device)
+    with apps(device, 900) as (pid,):
+        monkeypatch.setattr(attachment, "start_agent", start_and_kill)
+        with attach(device, quiet_policy(), lease=timedelta(minutes=10)) as session:
+            assert [each.victim.pid for each in session.reports(follow=False)] == [pid]
+            # Whoever comes to it later begins with what comes later.
+            assert list(connect_session(device).reports(follow=False)) == []
 
 
 def test_a_requested_kill_takes_the_next_in_order_and_reports_the_callers_reason(
