@@ -131,11 +131,18 @@ int pins_open(struct pins *pins, const char **missing)
 		int *fd;
 		const char *path;
 	} wanted[] = {
-		{&pins->policy, "maps/policy"},	      {&pins->counters, "maps/counters"},
-		{&pins->protected, "maps/protected"}, {&pins->agent, "maps/agent"},
-		{&pins->carriers, "maps/carriers"},   {&pins->events, "maps/events"},
-		{&pins->rules, "maps/rules"},	      {&pins->renamed, "maps/renamed"},
-		{&pins->cached, "maps/cached"},	      {&pins->call, "programs/lmk_call"},
+		{&pins->policy, "maps/policy"},
+		{&pins->counters, "maps/counters"},
+		{&pins->protected, "maps/protected"},
+		{&pins->agent, "maps/agent"},
+		{&pins->carriers, "maps/carriers"},
+		{&pins->events, "maps/events"},
+		{&pins->rules, "maps/rules"},
+		{&pins->renamed, "maps/renamed"},
+		{&pins->cached, "maps/cached"},
+		{&pins->call, "programs/lmk_call"},
+		{&pins->registered, "maps/registered"},
+		{&pins->registered_count, "maps/registered_count"},
 	};
 	struct bpf_map_info info;
 	char path[64];
@@ -175,9 +182,11 @@ int pins_open(struct pins *pins, const char **missing)
 
 void pins_close(struct pins *pins)
 {
-	int *fds[] = {&pins->policy,  &pins->counters, &pins->protected, &pins->rules,
-		      &pins->renamed, &pins->cached,   &pins->agent,	 &pins->carriers,
-		      &pins->events,  &pins->call,     &pins->walk};
+	int *fds[] = {&pins->registered, &pins->registered_count, &pins->policy,
+		      &pins->counters,	 &pins->protected,	  &pins->rules,
+		      &pins->renamed,	 &pins->cached,		  &pins->agent,
+		      &pins->carriers,	 &pins->events,		  &pins->call,
+		      &pins->walk};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)

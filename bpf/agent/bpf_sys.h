@@ -16,6 +16,8 @@ struct pins {
 	int counters;
 	int protected;
 	int rules;
+	int registered;
+	int registered_count;
 	int renamed;
 	__u32 renamed_bytes;
 	int cached;

@@ -27,6 +27,8 @@ static void remove_at(struct lmkd_registry *registry, __u16 *link)
 	__u16 place = *link;
 	struct lmkd_record *record = &registry->records[place - 1];
 
+	if (record->feeding && registry->forget)
+		registry->forget(record);
 	*link = record->next;
 	memset(record, 0, sizeof(*record));
 	record->next = registry->free;
@@ -108,6 +110,12 @@ enum lmkd_refusal lmkd_put(struct lmkd_registry *registry, __s32 owner,
 		record = insert(registry, process->pid);
 	if (!record)
 		return LMKD_REFUSE_FULL;
+	if (record->start_ticks != start_ticks)
+		record->named = false;
+	if (record->start_ticks != start_ticks || record->uid != process->uid ||
+	    record->type != process->type || record->for_us_only != process->for_us_only)
+		record->known = false;
+	record->for_us_only = process->for_us_only;
 	record->uid = process->uid;
 	record->owner = owner;
 	record->adj = (__s16)process->adj;
@@ -136,6 +144,19 @@ void lmkd_purge(struct lmkd_registry *registry, __s32 owner)
 		if (record->pid && owns(record, owner))
 			remove_at(registry, link_of(registry, record->pid));
 	}
+}
+
+__u32 lmkd_drop_fed(struct lmkd_registry *registry, bool (*there)(const struct lmkd_record *record))
+{
+	__u16 before = registry->count;
+
+	for (__u16 i = 0; i < registry->used; i++) {
+		struct lmkd_record *record = &registry->records[i];
+
+		if (record->pid && record->feeding && !there(record))
+			remove_at(registry, link_of(registry, record->pid));
+	}
+	return (__u32)(before - registry->count);
 }
 
 void lmkd_release(struct lmkd_registry *registry, __s32 owner)

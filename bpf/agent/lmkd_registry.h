@@ -33,10 +33,16 @@ struct lmkd_record {
 	__u16 next;	   /* in its bucket or in the free list; places from 1, 0: the end */
 	__u64 start_ticks; /* tells it from a later process of the same pid */
 	__u32 type;	   /* enum lmkd_process_type */
-	__u32 pad;
+	bool for_us_only;  /* its adj is not written to /proc */
+	/* For who feeds the handlers (lmkd_feed.h); none is set in a new record. */
+	bool known;   /* what was said of it, but for its adj, has been looked at */
+	bool named;   /* so has its name */
+	bool feeding; /* there is an entry for its pid, perhaps of an earlier process */
 };
 
 struct lmkd_registry {
+	/* A record that was `feeding` is about to go. NULL: nobody feeds. */
+	void (*forget)(struct lmkd_record *record);
 	struct lmkd_record records[LMKD_RECORDS];
 	__u16 buckets[LMKD_BUCKETS];
 	__u16 free;  /* records that were used and are free again */
@@ -71,6 +77,10 @@ enum lmkd_refusal lmkd_remove(struct lmkd_registry *registry, __s32 owner, __s32
 
 /* Removes all records of `owner` and all ownerless ones. */
 void lmkd_purge(struct lmkd_registry *registry, __s32 owner);
+
+/* Removes the records that feed and are not `there` any more; returns how many. */
+__u32 lmkd_drop_fed(struct lmkd_registry *registry,
+		    bool (*there)(const struct lmkd_record *record));
 
 /* The connection of `owner` is closed: its records become ownerless. */
 void lmkd_release(struct lmkd_registry *registry, __s32 owner);

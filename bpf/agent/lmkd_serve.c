@@ -5,12 +5,15 @@
 
 #include "clock.h"
 #include "exit_code.h"
+#include "lmkd_feed.h"
 #include "lmkd_report.h"
 #include "lmkd_server.h"
 #include "lmkd_socket.h"
 #include "lmkd_traces.h"
+#include "names.h"
 #include "property.h"
 #include "property_later.h"
+#include "rules.h"
 
 /* Before it has booted, a device is asked again after this. */
 #define BOOT_ASKED_NS (100 * NSEC_PER_MSEC)
@@ -23,6 +26,38 @@ static void set_later(const char *name, const char *value)
 
 	if (error)
 		log_line("setprop %s '%s': %s", name, value, strerror(-error));
+}
+
+/* Its name at once, and the handlers get to know what the kernel does not. */
+static enum lmkd_refusal take_registered(void *context, struct lmkd_registry *registry, __s32 pid)
+{
+	struct lmkd_record *record = lmkd_find(registry, pid);
+	struct agent *agent = context;
+
+	if (!record || !agent->decider)
+		return LMKD_TAKEN;
+	if (!record->named) {
+		names_read_again(record->pid, record->start_ticks);
+		rules_look_at_process(agent, record->pid);
+		record->named = true;
+	}
+	return lmkd_feed_put(registry, record);
+}
+
+/* Once: also what a dead agent told the handlers is known from then on. */
+static void feed_handlers(const struct agent *agent)
+{
+	const struct lmkd_feed feed = {.entries = agent->pins.registered,
+				       .count = agent->pins.registered_count};
+	static bool fed;
+	int error;
+
+	if (fed || !agent->decider)
+		return;
+	fed = true;
+	error = lmkd_feed_open(&lmkd_server.registry, &feed);
+	if (error)
+		log_line("lmkd socket: map registered: %s", strerror(-error));
 }
 
 static void say_targets(void *context, const struct lmkd_target *targets, __u32 count)
@@ -86,15 +121,19 @@ void lmkd_begin(struct agent *agent)
 
 int lmkd_serve(struct agent *agent)
 {
-	static const struct lmkd_hooks hooks = {
+	const struct lmkd_hooks hooks = {
+		.context = agent,
+		.registered = take_registered,
 		.targets = say_targets,
 		.update_props = keep_policy,
 		.start_monitoring = note_monitoring,
 		.boot_completed = has_booted,
 	};
 	const struct shared *shared = agent->shared;
-	int listener = lmkd_listen(shared->lmkd_socket), error;
+	int listener, error;
 
+	feed_handlers(agent);
+	listener = lmkd_listen(shared->lmkd_socket);
 	if (listener < 0)
 		return listener;
 	/* What handlers need is there before boot ends. */

@@ -174,6 +174,8 @@ static enum lmkd_refusal set_targets(struct lmkd_server *server, const struct lm
 static void set_adjs(struct lmkd_server *server, const struct lmkd_client *client,
 		     const struct lmkd_packet *packet)
 {
+	const struct lmkd_hooks *hooks = &server->hooks;
+
 	/* Each for itself, as in lmkd: one that is bad or gone keeps none of the rest out. */
 	for (__u32 i = 0; i < packet->count; i++) {
 		const struct lmkd_process *process = &packet->processes[i];
@@ -181,6 +183,9 @@ static void set_adjs(struct lmkd_server *server, const struct lmkd_client *clien
 
 		if (!refusal)
 			refusal = lmkd_set_adj(&server->registry, client->pid, process);
+		if (!refusal && hooks->registered)
+			refusal =
+				hooks->registered(hooks->context, &server->registry, process->pid);
 		if (refusal)
 			refuse(server, client, packet->command, refusal);
 	}

@@ -23,6 +23,8 @@
 /* What some requests are about, which is not the socket's business. NULL: nothing to do. */
 struct lmkd_hooks {
 	void *context;
+	/* A process has a record, or it was told again. LMKD_TAKEN, or LMKD_REFUSE_FULL. */
+	enum lmkd_refusal (*registered)(void *context, struct lmkd_registry *registry, __s32 pid);
 	/* The targets are these now. */
 	void (*targets)(void *context, const struct lmkd_target *targets, __u32 count);
 	/* Properties have changed. 0, or -errno, which the client is told as failure. */

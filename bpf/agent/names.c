@@ -96,8 +96,14 @@ void names_read(pid_t pid, __u64 start_ticks)
 {
 	char name[PROCESS_NAME];
 
-	if (names_find(pid, start_ticks, name))
-		return;
+	if (!names_find(pid, start_ticks, name))
+		names_read_again(pid, start_ticks);
+}
+
+void names_read_again(pid_t pid, __u64 start_ticks)
+{
+	char name[PROCESS_NAME];
+
 	if (process_command(pid, name) || !name[0] || !process_is(pid, start_ticks))
 		return;
 	store(place_for(pid), pid, start_ticks, name);

@@ -18,6 +18,8 @@
 void names_refresh(void);
 /* Reads the name of one process, unless it is known. */
 void names_read(pid_t pid, __u64 start_ticks);
+/* Reads it anew: it may have been known by another one. */
+void names_read_again(pid_t pid, __u64 start_ticks);
 /* True and `name`: known, of exactly this process. Any thread. */
 int names_find(pid_t pid, __u64 start_ticks, char name[PROCESS_NAME]);
 

@@ -36,6 +36,7 @@ static struct pageout {
 	pthread_t thread;
 	int epoll_fd;
 	int wake; /* eventfd */
+	int registered;
 	struct waiting waiting[WAITING_MAX];
 	bool look_at_all; /* when calm */
 	bool refused;	  /* this kernel does not let us */
@@ -107,9 +108,20 @@ static bool is_calm(void)
 	return boottime_ns() >= pageout.held_ns + after_ns();
 }
 
+/* Or what it counts as having (lmkd_feed.h). */
+static int adj_of(pid_t pid)
+{
+	struct lmk_registered told;
+
+	if (!bpf_map_get(pageout.registered, &pid, &told) && told.flags & LMK_REGISTERED_ADJ &&
+	    process_is(pid, process_ticks(told.start_ns)))
+		return told.adj;
+	return process_oom_score_adj(pid);
+}
+
 static bool is_cached(pid_t pid)
 {
-	return process_oom_score_adj(pid) >= pageout.min_score;
+	return adj_of(pid) >= pageout.min_score;
 }
 
 static struct waiting *place_of(pid_t pid)
@@ -175,7 +187,7 @@ static struct waiting *next_due(__u64 now_ns)
 
 		if (!at->pid || at->due_ns > now_ns)
 			continue;
-		adj = process_oom_score_adj(at->pid);
+		adj = adj_of(at->pid);
 		if (best && adj >= best_adj)
 			continue;
 		best = at;
@@ -287,6 +299,7 @@ int pageout_start(const struct pins *pins)
 
 	if (error)
 		return error;
+	pageout.registered = pins->registered;
 	pageout.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	pageout.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pageout.epoll_fd < 0 || pageout.wake < 0)

@@ -138,6 +138,8 @@ void record_process(lmk_v1_Process *out, const struct lmk_process *process, cons
 	out->has_minor_faults = out->has_major_faults = true;
 	out->minor_faults = process->min_flt;
 	out->major_faults = process->maj_flt;
+	out->service = process->flags & LMK_PROC_SERVICE;
+	out->oom_score_adj_told = process->flags & LMK_PROC_TOLD_ADJ;
 	out->rule = process->rule;
 	if (policy)
 		rules_describe(policy, process->rule, match, sizeof(match));

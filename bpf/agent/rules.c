@@ -232,20 +232,42 @@ void rules_refresh(struct agent *agent)
 		refresh_processes(agent);
 }
 
+static void look_at_process(struct rule_scope *scope, pid_t pid)
+{
+	char name[PROCESS_NAME];
+
+	/* It may have had another name before. */
+	if (process_command(pid, name) || !rule_for_name(scope->policy, name))
+		rule_unset(scope, LMK_RULE_PROCESS, (__u32)pid);
+	else
+		see(pid, scope);
+}
+
 static bool take_renamed(const void *data, size_t size, void *context)
 {
 	const struct lmk_renamed_event *event = data;
-	struct rule_scope *scope = context;
-	char name[PROCESS_NAME];
 
-	if (size < sizeof(*event))
-		return true;
-	/* It may have had another name before. */
-	if (process_command(event->pid, name) || !rule_for_name(scope->policy, name))
-		rule_unset(scope, LMK_RULE_PROCESS, (__u32)event->pid);
-	else
-		see(event->pid, scope);
+	if (size >= sizeof(*event))
+		look_at_process(context, event->pid);
 	return true;
+}
+
+static void settle_looks(struct agent *agent, const struct rule_scope *scope)
+{
+	if (scope->error == -E2BIG) /* of processes that are gone there may be room */
+		rules_refresh(agent);
+	else if (scope->error)
+		log_line("rules: processes: %s", strerror(-scope->error));
+}
+
+void rules_look_at_process(struct agent *agent, pid_t pid)
+{
+	struct rule_scope scope = current(agent);
+
+	if (!(kinds_of(scope.policy) & LMK_RULE_PROCESS))
+		return;
+	look_at_process(&scope, pid);
+	settle_looks(agent, &scope);
 }
 
 void rules_hear_renamed(struct agent *agent)
@@ -253,10 +275,7 @@ void rules_hear_renamed(struct agent *agent)
 	struct rule_scope scope = current(agent);
 
 	ring_consume(&renamed, take_renamed, &scope);
-	if (scope.error == -E2BIG) /* of processes that are gone there may be room */
-		rules_refresh(agent);
-	else if (scope.error)
-		log_line("rules: processes: %s", strerror(-scope.error));
+	settle_looks(agent, &scope);
 }
 
 /* What is told before is in it when it is first read. */

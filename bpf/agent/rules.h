@@ -22,6 +22,8 @@ void rules_refresh(struct agent *agent);
 void rules_hear_packages(struct agent *agent);
 /* After SOURCE_RENAMED. */
 void rules_hear_renamed(struct agent *agent);
+/* A process whose name may be one that a rule is for. */
+void rules_look_at_process(struct agent *agent, pid_t pid);
 /* After SOURCE_CGROUPS. */
 void rules_hear_cgroups(struct agent *agent);
 /* Looks at cgroups anew once that is due; returns when it is, 0: nothing is new. */

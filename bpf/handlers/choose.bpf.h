@@ -109,7 +109,7 @@ static __always_inline void consider(const struct lmk_policy *policy, struct tas
 	if (worse_than_kept(policy, process))
 		return;
 	read_memory(process);
-	if (policy->kills_order == LMK_ORDER_OLDEST)
+	if (policy->kills_order == LMK_ORDER_OLDEST && !(process->flags & LMK_PROC_TOLD_ADJ))
 		process->adj_since_ns = adj_since(process->pid, process->start_ns);
 	keep_probe();
 }

@@ -9,6 +9,7 @@
  *   memory, psi, reclaimers   sense
  *   adj            when processes got their oom_score_adj
  *   thread         the threads of a process
+ *   registered     what was said of processes over lmkd's socket
  *   rules          which rule for apps is for a process
  *   process        one process
  *   choose, walk   the walk over all processes

@@ -55,6 +55,20 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LMK_REGISTERED_MAX);
+	__type(key, __s32);
+	__type(value, struct lmk_registered);
+} registered SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} registered_count SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, LMK_RULES_MAX);
 	__type(key, struct lmk_rule_key);
 	__type(value, struct lmk_rule_entry);

@@ -5,6 +5,7 @@
 #ifndef LMK_PROCESS_BPF_H
 #define LMK_PROCESS_BPF_H
 
+#include "registered.bpf.h"
 #include "rules.bpf.h"
 
 static __always_inline bool is_protected(__s32 pid, __u64 start_ns)
@@ -59,6 +60,7 @@ static __always_inline void read_identity(struct task_struct *leader, struct lmk
 		process->mm = 0;
 		return;
 	}
+	take_registered(process);
 	/* init of a PID namespace ignores a SIGKILL that is not forced, and BPF's is not. */
 	if (signal_flags & SIGNAL_UNKILLABLE)
 		process->flags |= LMK_PROC_INIT;

@@ -9,7 +9,7 @@
 #ifndef LMK_RECLAIMERS_BPF_H
 #define LMK_RECLAIMERS_BPF_H
 
-#include "maps.bpf.h"
+#include "registered.bpf.h"
 
 /* Tasks in direct reclaim at one time; more are counted, not timed. */
 #define RECLAIMERS 64
@@ -36,7 +36,7 @@ static __always_inline bool is_foreground(const struct task_struct *task)
 {
 	const struct lmk_policy *policy = current_policy();
 
-	return policy && task->signal->oom_score_adj <= policy->stall_foreground_up_to_score;
+	return policy && counted_adj(task) <= policy->stall_foreground_up_to_score;
 }
 
 static __always_inline void note_reclaim_begin(struct task_struct *task)

@@ -114,10 +114,11 @@ class ActivityManager:
 
 
 def on_request() -> Policy:
-    """Nobody dies but by request, and only this test's uid."""
+    """Nobody dies but by request, and only these tests' apps: as they run, or are registered."""
     wanted = load("default")
     wanted.scarcity.available_below_pct = 0
-    wanted.only_uids.add(first=APP_UID, last=APP_UID)
+    for uid in (APP_UID, MAIN_UID):
+        wanted.only_uids.add(first=uid, last=uid)
     return wanted
 
 

@@ -78,6 +78,8 @@ class ProcessFlag(enum.IntFlag):
     DYING = 8
     NO_MM = 16
     SHARED_MM = 32
+    SERVICE = 64
+    TOLD_ADJ = 128
 
 
 class SignalBit(enum.IntFlag):

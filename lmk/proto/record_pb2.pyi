@@ -782,10 +782,15 @@ class Process(_message.Message):
     ADDRESS_SPACE_SHARERS_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
     RULE_MATCH_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    OOM_SCORE_ADJ_TOLD_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     tid: _builtins.int
     """The thread that was signalled; differs from pid when the leader had exited."""
     uid: _builtins.int
+    """Of a process that was registered over lmkd's socket, the one that was said there: an isolated
+    process counts as the app that it belongs to.
+    """
     oom_score_adj: _builtins.int
     start_time_ns: _builtins.int
     """As /proc/PID/stat field 22, in nanoseconds instead of ticks."""
@@ -807,6 +812,12 @@ class Process(_message.Message):
     """Of the policy's rules, which one counted: 1 is the first; 0: none."""
     rule_match: _builtins.str
     """Whom that rule is for: `package com.example`. Empty where the policy has changed since."""
+    service: _builtins.bool
+    """Registered over lmkd's socket as a service, not an app."""
+    oom_score_adj_told: _builtins.bool
+    """oom_score_adj was said over lmkd's socket for the killer alone (Android 17's for_lmkd_only):
+    /proc/PID/oom_score_adj may be another.
+    """
     def __init__(
         self,
         *,
@@ -828,10 +839,12 @@ class Process(_message.Message):
         address_space_sharers: _builtins.int = ...,
         rule: _builtins.int = ...,
         rule_match: _builtins.str = ...,
+        service: _builtins.bool = ...,
+        oom_score_adj_told: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults", "_minor_faults", b"_minor_faults", "major_faults", b"major_faults", "minor_faults", b"minor_faults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults", "_minor_faults", b"_minor_faults", "address_space_sharers", b"address_space_sharers", "anon_kb", b"anon_kb", "comm", b"comm", "file_kb", b"file_kb", "major_faults", b"major_faults", "minor_faults", b"minor_faults", "name", b"name", "oom_score_adj", b"oom_score_adj", "page_tables_kb", b"page_tables_kb", "pid", b"pid", "rule", b"rule", "rule_match", b"rule_match", "shmem_kb", b"shmem_kb", "start_time_ns", b"start_time_ns", "swap_kb", b"swap_kb", "threads", b"threads", "tid", b"tid", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults", "_minor_faults", b"_minor_faults", "address_space_sharers", b"address_space_sharers", "anon_kb", b"anon_kb", "comm", b"comm", "file_kb", b"file_kb", "major_faults", b"major_faults", "minor_faults", b"minor_faults", "name", b"name", "oom_score_adj", b"oom_score_adj", "oom_score_adj_told", b"oom_score_adj_told", "page_tables_kb", b"page_tables_kb", "pid", b"pid", "rule", b"rule", "rule_match", b"rule_match", "service", b"service", "shmem_kb", b"shmem_kb", "start_time_ns", b"start_time_ns", "swap_kb", b"swap_kb", "threads", b"threads", "tid", b"tid", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__major_faults: _TypeAlias = _typing.Literal["major_faults"]  # noqa: Y015
     _WhichOneofArgType__major_faults: _TypeAlias = _typing.Literal["_major_faults", b"_major_faults"]  # noqa: Y015

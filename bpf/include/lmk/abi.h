@@ -92,6 +92,27 @@ struct lmk_protected {
 };
 
 /*
+ * Map `registered`, by pid: what ActivityManager said of a process over lmkd's socket, where that
+ * is more than what the kernel knows. Map `registered_count`, array[1]: no less than there are
+ * entries; 0 spares the handlers the look.
+ */
+#define LMK_REGISTERED_MAX 2048
+
+enum lmk_registered_flags {
+	LMK_REGISTERED_ADJ = 1 << 0, /* `adj` counts, whatever /proc/PID/oom_score_adj says */
+	LMK_REGISTERED_SERVICE = 1 << 1,
+};
+
+struct lmk_registered {
+	__u64 start_ns; /* identity of the pid, as in lmk_protected */
+	__u64 since_ns; /* when it was told the adj that it has */
+	__u32 uid;	/* that it counts as having */
+	__s32 adj;
+	__u32 flags; /* enum lmk_registered_flags */
+	__u32 pad;
+};
+
+/*
  * Map `rules`: which rule of the policy is for an app, a process or a cgroup, as the agent found
  * out. The generation is the policy's: entries of the next are written before it is put in force.
  */

@@ -162,6 +162,9 @@ enum lmk_process_flags {
 	LMK_PROC_DYING = 1 << 3,     /* SIGKILL pending, group exit or exiting */
 	LMK_PROC_NO_MM = 1 << 4,     /* no thread with an mm is left */
 	LMK_PROC_SHARED_MM = 1 << 5, /* another process uses the same mm */
+	/* Of what ActivityManager said of it over lmkd's socket (abi.h, struct lmk_registered): */
+	LMK_PROC_SERVICE = 1 << 6,  /* a service, not an app */
+	LMK_PROC_TOLD_ADJ = 1 << 7, /* `adj` is what was said, and /proc may have another one */
 };
 
 struct lmk_verdict {

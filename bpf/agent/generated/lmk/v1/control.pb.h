@@ -518,7 +518,7 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_RuleStatus_fields &lmk_v1_RuleStatus_msg
 
 /* Maximum encoded size of messages (where known) */
-#define lmk_v1_ControlReply_size                 13393
+#define lmk_v1_ControlReply_size                 13423
 #define lmk_v1_ControlRequest_size               3125
 #define lmk_v1_Counter_size                      52
 #define lmk_v1_Detach_size                       0
@@ -532,7 +532,7 @@ extern const pb_msgdesc_t lmk_v1_RuleStatus_msg;
 #define lmk_v1_RequestKill_size                  12
 #define lmk_v1_RuleStatus_size                   12
 #define lmk_v1_SetPolicy_size                    3104
-#define lmk_v1_Status_size                       13372
+#define lmk_v1_Status_size                       13402
 #define lmk_v1_StreamRequest_size                78
 
 #ifdef __cplusplus

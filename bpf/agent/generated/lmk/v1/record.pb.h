@@ -291,6 +291,8 @@ typedef struct _lmk_v1_Process {
     int32_t pid;
     /* The thread that was signalled; differs from pid when the leader had exited. */
     int32_t tid;
+    /* Of a process that was registered over lmkd's socket, the one that was said there: an isolated
+ process counts as the app that it belongs to. */
     uint32_t uid;
     int32_t oom_score_adj;
     /* As /proc/PID/stat field 22, in nanoseconds instead of ticks. */
@@ -315,6 +317,11 @@ typedef struct _lmk_v1_Process {
     uint32_t rule;
     /* Whom that rule is for: `package com.example`. Empty where the policy has changed since. */
     char rule_match[96];
+    /* Registered over lmkd's socket as a service, not an app. */
+    bool service;
+    /* oom_score_adj was said over lmkd's socket for the killer alone (Android 17's for_lmkd_only):
+ /proc/PID/oom_score_adj may be another. */
+    bool oom_score_adj_told;
 } lmk_v1_Process;
 
 typedef struct _lmk_v1_KillTimes {
@@ -513,7 +520,7 @@ extern "C" {
 #define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_default               {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_default               {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
-#define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, ""}
+#define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, "", 0, 0}
 #define lmk_v1_KillTimes_init_default            {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_KillReport_init_default           {0, false, lmk_v1_Process_init_default, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default, lmk_v1_Signal_init_default}, false, lmk_v1_Sample_init_default, false, lmk_v1_Sample_init_default, 0, {lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default, lmk_v1_Process_init_default}, 0, 0, false, lmk_v1_KillTimes_init_default, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
 #define lmk_v1_OtherKill_init_default            {false, lmk_v1_Process_init_default, _lmk_v1_OtherKill_Cause_MIN, false, lmk_v1_OtherKill_Sender_init_default, false, 0, 0}
@@ -526,7 +533,7 @@ extern "C" {
 #define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_zero                  {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_zero                  {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
-#define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, ""}
+#define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, "", 0, 0}
 #define lmk_v1_KillTimes_init_zero               {0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_KillReport_init_zero              {0, false, lmk_v1_Process_init_zero, _lmk_v1_Reason_MIN, 0, 0, {lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero, lmk_v1_Signal_init_zero}, false, lmk_v1_Sample_init_zero, false, lmk_v1_Sample_init_zero, 0, {lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero, lmk_v1_Process_init_zero}, 0, 0, false, lmk_v1_KillTimes_init_zero, _lmk_v1_KillReport_MemoryBack_MIN, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, _lmk_v1_KillPath_MIN, _lmk_v1_Carrier_MIN, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0, 0}
 #define lmk_v1_OtherKill_init_zero               {false, lmk_v1_Process_init_zero, _lmk_v1_OtherKill_Cause_MIN, false, lmk_v1_OtherKill_Sender_init_zero, false, 0, 0}
@@ -617,6 +624,8 @@ extern "C" {
 #define lmk_v1_Process_address_space_sharers_tag 16
 #define lmk_v1_Process_rule_tag                  17
 #define lmk_v1_Process_rule_match_tag            18
+#define lmk_v1_Process_service_tag               19
+#define lmk_v1_Process_oom_score_adj_told_tag    20
 #define lmk_v1_KillTimes_seen_ns_tag             1
 #define lmk_v1_KillTimes_gated_ns_tag            2
 #define lmk_v1_KillTimes_decided_ns_tag          3
@@ -805,7 +814,9 @@ X(a, STATIC,   OPTIONAL, UINT64,   minor_faults,     14) \
 X(a, STATIC,   OPTIONAL, UINT64,   major_faults,     15) \
 X(a, STATIC,   SINGULAR, UINT32,   address_space_sharers,  16) \
 X(a, STATIC,   SINGULAR, UINT32,   rule,             17) \
-X(a, STATIC,   SINGULAR, STRING,   rule_match,       18)
+X(a, STATIC,   SINGULAR, STRING,   rule_match,       18) \
+X(a, STATIC,   SINGULAR, BOOL,     service,          19) \
+X(a, STATIC,   SINGULAR, BOOL,     oom_score_adj_told,  20)
 #define lmk_v1_Process_CALLBACK NULL
 #define lmk_v1_Process_DEFAULT NULL
 
@@ -910,14 +921,14 @@ extern const pb_msgdesc_t lmk_v1_OtherKill_Sender_msg;
 /* Maximum encoded size of messages (where known) */
 #define lmk_v1_Heartbeat_size                    40
 #define lmk_v1_Hello_size                        742
-#define lmk_v1_KillReport_size                   3279
+#define lmk_v1_KillReport_size                   3315
 #define lmk_v1_KillTimes_size                    74
 #define lmk_v1_Lifecycle_size                    199
 #define lmk_v1_Lost_size                         30
 #define lmk_v1_OtherKill_Sender_size             131
-#define lmk_v1_OtherKill_size                    509
-#define lmk_v1_Process_size                      352
-#define lmk_v1_Record_size                       3308
+#define lmk_v1_OtherKill_size                    515
+#define lmk_v1_Process_size                      358
+#define lmk_v1_Record_size                       3344
 #define lmk_v1_Sample_size                       319
 #define lmk_v1_Signal_size                       26
 #define lmk_v1_Stream_size                       0
