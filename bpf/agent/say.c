@@ -160,6 +160,14 @@ static bool is_untold(const struct kill *kill)
 	return state == KILL_DONE || atomic_load_explicit(&kill->named, memory_order_acquire);
 }
 
+static void tell(struct agent *agent, struct kill *kill)
+{
+	/* First: should this agent die now, the next one does not tell it again. */
+	kill->told = 1;
+	if (kill->event.kill_id != agent->shared->last_kill_id)
+		lmkd_tell(agent, kill);
+}
+
 /* Over lmkd's socket, in the order they were made, as lmkd does it: when the signal is sent. */
 static void tell_kills(struct agent *agent)
 {
@@ -177,10 +185,7 @@ static void tell_kills(struct agent *agent)
 		}
 		if (!first)
 			return;
-		/* First: should this agent die now, the next one does not tell it again. */
-		first->told = 1;
-		if (first->event.kill_id != shared->last_kill_id)
-			lmkd_tell(agent, first);
+		tell(agent, first);
 	}
 }
 
@@ -202,6 +207,9 @@ static void report_own(struct agent *agent)
 		}
 		if (!first)
 			return;
+		/* It has become done since the others were told. */
+		if (!first->told)
+			tell(agent, first);
 		/* A dead agent may have spooled it and not lived to free it. */
 		if (first->event.kill_id != shared->last_kill_id) {
 			spool(agent, payload,
