@@ -99,6 +99,7 @@ def attach(
         elif facts.session is not None:
             goes_on = (
                 facts.session.lmkd_replaced == replace_lmkd
+                and not facts.lmkd_silent
                 and prockill_bytes is None
                 and facts.session.other_killer == stopped_killer(wanted)
             )

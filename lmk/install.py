@@ -61,6 +61,7 @@ if [ -L $d ] || [ -e $d ]; then
         [ -f $f ] && echo have=$f $(sha256sum < $f)
     done
     [ -f lmkd-stopped ] && echo stopped=$(cat lmkd-stopped)
+    [ -f lmkd-silent ] && echo silent=$(cat lmkd-silent)
     [ -f units-stopped ] && echo units=$(head -n 1 units-stopped)
     [ -f session ] && while read -r line; do
         echo "session=$line"
@@ -82,6 +83,8 @@ class Facts:
     :ivar name: what the device calls itself: its serial number, else its host name.
     :ivar pinned: handlers, or what is left of them, are in the BPF file system.
     :ivar lmkd_stopped: a session has stopped lmkd, and nobody has started it again yet.
+    :ivar lmkd_silent: it has been started, and has not answered on its socket yet: what lmk has
+        there goes on killing in its place.
     :ivar units_stopped: the same of the systemd units of another killer.
     :ivar served: agent or guardian of the session in `session` are alive.
     :ivar have: SHA-256 of the files that are installed, by name.
@@ -98,6 +101,7 @@ class Facts:
     owner: str = ""
     pinned: bool = False
     lmkd_stopped: bool = False
+    lmkd_silent: bool = False
     units_stopped: bool = False
     served: bool = False
     have: dict[str, str] = field(default_factory=dict)
@@ -155,6 +159,7 @@ def gather(root: Root) -> Facts:
         owner=values.get("owner", ""),
         pinned="pinned" in values,
         lmkd_stopped=values.get("stopped") in ("", values.get("boot")),
+        lmkd_silent=values.get("silent") in ("", values.get("boot")),
         units_stopped=values.get("units") in ("", values.get("boot")),
         served="serves" in values,
         have=have,

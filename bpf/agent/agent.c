@@ -227,7 +227,9 @@ static __u64 keep_time(struct agent *agent)
 			  (uint64_t)agent->shared->lease_ms);
 		agent->give_back = GIVE_BACK_LEASE;
 	}
-	return earlier(next_ns, agent->shared->lease_ms ? agent->shared->lease_end_ns : 0);
+	return earlier(next_ns, agent->shared->lease_ms && !agent->give_back
+					? agent->shared->lease_end_ns
+					: 0);
 }
 
 static void set_timer(struct agent *agent, __u64 next_ns)
@@ -280,6 +282,39 @@ static bool somebody_waits(const struct agent *agent)
 	return false;
 }
 
+/* A session that ends may take that long to do its next step: the guardian lets it. */
+static void hold_on(struct agent *agent, __u64 for_ns)
+{
+	agent->shared->leaving_until_ns = boottime_ns() + for_ns;
+}
+
+/* As ever, but for the lease, which has no say any more; until then, or somebody asks for the end.
+ */
+static void go_on_until(struct agent *agent, __u64 end_ns)
+{
+	agent->end_asked = false;
+	while (!agent->end_asked && boottime_ns() < end_ns) {
+		set_timer(agent, earlier(keep_time(agent), end_ns));
+		turn(agent, agent->spooled ? 0 : -1);
+	}
+}
+
+/*
+ * lmkd is asked to come, and this agent serves and kills until it answers, however long that takes:
+ * the device is never left to somebody who may not kill.
+ */
+static void end_take_over(struct agent *agent)
+{
+	__u64 pause_ns = LMKD_PAUSE_NS;
+
+	hold_on(agent, LMKD_ANSWER_NS);
+	while (!take_over_end(agent)) {
+		hold_on(agent, pause_ns + LMKD_TRY_NS);
+		go_on_until(agent, boottime_ns() + pause_ns);
+		pause_ns = lmkd_next_pause(pause_ns);
+	}
+}
+
 /* What was said last goes out; then all that is ours goes, and the guardian does the rest. */
 static int leave(struct agent *agent)
 {
@@ -289,7 +324,7 @@ static int leave(struct agent *agent)
 
 	/* What was killed so far we tell: lmkd cannot. */
 	agent_report_kills(agent);
-	take_over_end(agent);
+	end_take_over(agent);
 	other_killer_end(agent);
 	if (agent->decider) {
 		decider_stop(agent->decider);

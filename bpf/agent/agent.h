@@ -44,6 +44,7 @@ struct agent {
 	__u64 costs_until_ns; /* not 0: costs_fd has the kernel count them until then */
 	int costs_fd;
 	__u32 give_back; /* enum give_back_reason; not 0: leave the loop */
+	bool end_asked;	 /* by a client */
 	bool spooled;	 /* since the followers were served last */
 	/* CLIENT_REFUSED records: at most REFUSED_BURST in REFUSED_WINDOW_NS. */
 	__u64 refused_window_ns;

@@ -6,6 +6,7 @@
 #include <linux/types.h>
 #include <time.h>
 
+#define NSEC_PER_USEC 1000ULL
 #define NSEC_PER_MSEC 1000000ULL
 #define NSEC_PER_SEC  1000000000ULL
 

@@ -172,6 +172,7 @@ void control_request(struct agent *agent, struct client *client, const __u8 *byt
 	case lmk_v1_ControlRequest_detach_tag:
 		agent_say(agent, lmk_v1_Lifecycle_Kind_DETACHED, &client->peer, "asked for");
 		agent->give_back = GIVE_BACK_DETACH;
+		agent->end_asked = true;
 		done_reply();
 		break;
 	default:

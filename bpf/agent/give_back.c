@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bpf_sys.h"
 #include "clock.h"
@@ -23,7 +24,8 @@ bool kills_without_agent(const struct shared *shared)
 static int give_back_lmkd(struct shared *shared)
 {
 	__u64 answered_ns, ended_ns = shared->agent_ended_ns;
-	int error = lmkd_restore(shared->dir, &answered_ns);
+	__u64 patience_ns = lmkd_silent(shared->dir) ? LMKD_TRY_NS : LMKD_ANSWER_NS;
+	int error = lmkd_restore(shared->dir, patience_ns, &answered_ns);
 
 	if (error || !answered_ns)
 		return error;
@@ -46,6 +48,16 @@ int give_back_killers(struct shared *shared)
 	if (started > 0)
 		memcpy(shared->units_restored, list, sizeof(list));
 	return error || started >= 0 ? error : started;
+}
+
+void give_back_killers_patiently(struct shared *shared)
+{
+	__u64 pause_ns = LMKD_PAUSE_NS;
+
+	while (give_back_killers(shared) && lmkd_silent(shared->dir)) {
+		usleep((useconds_t)(pause_ns / NSEC_PER_USEC));
+		pause_ns = lmkd_next_pause(pause_ns);
+	}
 }
 
 bool give_back_noted(const char *dir)
@@ -105,6 +117,9 @@ int give_back(struct shared *shared, bool handlers)
 		log_line("give back: %s: %s", steps[i].name, strerror(-error));
 		if (!first_error)
 			first_error = error;
+		/* Rather nobody else's killer than none. */
+		if (lmkd_silent(shared->dir))
+			return error;
 	}
 	session_remove(shared->dir);
 	return first_error;

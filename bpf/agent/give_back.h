@@ -12,9 +12,10 @@
 #include "shared.h"
 
 /*
- * Carries out every step, also after one that failed; returns the first -errno. `handlers`:
- * this session has loaded some. Leaves the spool. A killer that is back for its doing is noted in
- * `shared`, and recorded if there is nobody else who would.
+ * Carries out every step, also after one that failed; returns the first -errno. But while lmkd
+ * does not answer nothing else is done: the handlers go on. `handlers`: this session has loaded
+ * some. Leaves the spool. A killer that is back for its doing is noted in `shared`, and recorded if
+ * there is nobody else who would.
  */
 int give_back(struct shared *shared, bool handlers);
 
@@ -24,6 +25,9 @@ int give_back(struct shared *shared, bool handlers);
  * or -errno.
  */
 int give_back_killers(struct shared *shared);
+
+/* The same, and returns only once lmkd answers: it is tried again and again. */
+void give_back_killers_patiently(struct shared *shared);
 
 /* Handlers that kill by themselves go on when the agent is dead. */
 bool kills_without_agent(const struct shared *shared);

@@ -74,15 +74,22 @@ void become_daemon(const char *name, const char *dir)
 	lock_code();
 }
 
+/* 0: for ever. One that has begun to give the device back may wait for lmkd. */
+static __u64 let_be_until(const struct shared *shared)
+{
+	__u64 end_ns = shared->lease_end_ns, leaving_ns = shared->leaving_until_ns;
+
+	if (!shared->lease_ms)
+		return 0;
+	return (end_ns > leaving_ns ? end_ns : leaving_ns) + LEASE_GRACE_MS * NSEC_PER_MSEC;
+}
+
 /* Waits until the process is gone or the lease is over by more than the grace. */
 static void watch_agent(struct shared *shared, int pidfd)
 {
 	for (;;) {
 		struct pollfd agent = {.fd = pidfd, .events = POLLIN};
-		__u64 end_ns = shared->lease_ms
-				       ? shared->lease_end_ns + LEASE_GRACE_MS * NSEC_PER_MSEC
-				       : 0;
-		__u64 now_ns = boottime_ns();
+		__u64 end_ns = let_be_until(shared), now_ns = boottime_ns();
 		int timeout_ms = -1;
 
 		if (end_ns && now_ns >= end_ns) {
@@ -105,6 +112,23 @@ static void reap(void)
 {
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
+}
+
+/*
+ * The agent is lost: lmkd has to kill. False: it does, or it was not replaced. Where it does not
+ * answer, another agent may do better than nobody, after a while.
+ */
+static bool pause_for_lmkd(struct shared *shared, unsigned int failures)
+{
+	__u64 pause_ns = LMKD_PAUSE_NS;
+
+	if (!shared->with_handlers || !give_back_killers(shared) || !lmkd_silent(shared->dir))
+		return false;
+	for (unsigned int i = AGENT_TRIES + 1; i < failures && pause_ns < LMKD_PAUSE_MAX_NS; i++)
+		pause_ns = lmkd_next_pause(pause_ns);
+	log_line("guardian: the agent is lost, and lmkd does not answer");
+	usleep((useconds_t)(pause_ns / NSEC_PER_USEC));
+	return true;
 }
 
 /* Say so in the spool, for whoever comes next, with what the agent still had in hand. */
@@ -179,7 +203,7 @@ int guardian_main(void)
 		if (was_first && !shared->agent_ready)
 			break;
 		failures = boottime_ns() - begin_ns >= AGENT_HEALTHY_NS ? 1 : failures + 1;
-		if (failures > AGENT_TRIES) {
+		if (failures > AGENT_TRIES && !pause_for_lmkd(shared, failures)) {
 			log_line("guardian: the agent is lost");
 			record_agent_lost(shared);
 			shared->give_back = GIVE_BACK_AGENT_LOST;
@@ -188,5 +212,7 @@ int guardian_main(void)
 		log_line("guardian: the agent died: try %u", failures);
 		shared->agent_restarts++;
 	}
+	if (shared->with_handlers)
+		give_back_killers_patiently(shared);
 	return give_back(shared, shared->with_handlers) ? EXIT_BUG : EXIT_OK;
 }

@@ -55,5 +55,5 @@ int keeper_main(void)
 	if (shared->give_back || !give_back_noted(shared->dir))
 		return EXIT_OK;
 	log_line("keeper: agent and guardian were both killed");
-	return stop_main(shared->dir, true);
+	return stop_main(shared->dir, STOP_LEFTOVERS_PATIENTLY);
 }

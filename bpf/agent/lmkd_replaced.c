@@ -7,10 +7,12 @@
 #include "exit_code.h"
 #include "lmkd_service.h"
 
-#define NOTE "lmkd-stopped"
+#define NOTE   "lmkd-stopped"
+#define SILENT "lmkd-silent"
 
 int lmkd_replaced_note(const char *dir)
 {
+	boot_note_forget(dir, SILENT);
 	return boot_note_write(dir, NOTE, "");
 }
 
@@ -23,10 +25,26 @@ bool lmkd_replaced(const char *dir)
 
 void lmkd_replaced_forget(const char *dir)
 {
+	boot_note_forget(dir, SILENT);
 	boot_note_forget(dir, NOTE);
 }
 
-int lmkd_restore(const char *dir, __u64 *answered_ns)
+bool lmkd_silent(const char *dir)
+{
+	char nothing[8];
+
+	return boot_note_read(dir, SILENT, nothing, sizeof(nothing));
+}
+
+static void note_silent(const char *dir)
+{
+	int error = lmkd_silent(dir) ? 0 : boot_note_write(dir, SILENT, "");
+
+	if (error)
+		log_line("lmkd: %s/" SILENT ": %s", dir, strerror(-error));
+}
+
+int lmkd_restore(const char *dir, __u64 patience_ns, __u64 *answered_ns)
 {
 	int error, start_error;
 
@@ -37,9 +55,10 @@ int lmkd_restore(const char *dir, __u64 *answered_ns)
 	if (start_error)
 		log_line("lmkd: setprop ctl.start lmkd: %s", strerror(-start_error));
 	/* Asked all the same: somebody else may have started it. */
-	error = lmkd_service_wait(answered_ns);
+	error = lmkd_service_wait(patience_ns, answered_ns);
 	if (error) {
 		log_line("lmkd: no answer on " LMKD_SOCKET ": %s", strerror(-error));
+		note_silent(dir);
 		return start_error ? start_error : error;
 	}
 	lmkd_replaced_forget(dir);

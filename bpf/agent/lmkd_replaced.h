@@ -10,6 +10,8 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
+#include "clock.h"
+
 /* For how long there was no killer, and nobody on lmkd's socket. */
 struct lmkd_gaps {
 	bool known;
@@ -23,10 +25,26 @@ int lmkd_replaced_note(const char *dir);
 bool lmkd_replaced(const char *dir);
 void lmkd_replaced_forget(const char *dir);
 
+/* From fork to its first answer lmkd takes a tenth of a second where nothing is in its way. */
+#define LMKD_ANSWER_NS (5 * NSEC_PER_SEC)
+/* Once it has let that pass: for each further try, and from one to the next, ever longer. */
+#define LMKD_TRY_NS	  NSEC_PER_SEC
+#define LMKD_PAUSE_NS	  NSEC_PER_SEC
+#define LMKD_PAUSE_MAX_NS (30 * NSEC_PER_SEC)
+
+static inline __u64 lmkd_next_pause(__u64 pause_ns)
+{
+	return 2 * pause_ns < LMKD_PAUSE_MAX_NS ? 2 * pause_ns : LMKD_PAUSE_MAX_NS;
+}
+
 /*
  * Starts lmkd, waits until its socket answers, and removes the note. `answered_ns`: when it
- * did. 0, also when there is no note (then 0 is in `answered_ns`); or -errno, and the note stays.
+ * did. 0, also when there is no note (then 0 is in `answered_ns`); or -errno, and the note stays:
+ * then DIR/lmkd-silent says since when lmkd runs, or is being started, and says nothing.
  */
-int lmkd_restore(const char *dir, __u64 *answered_ns);
+int lmkd_restore(const char *dir, __u64 patience_ns, __u64 *answered_ns);
+
+/* Has lmkd been started in this boot, and does not answer yet? */
+bool lmkd_silent(const char *dir);
 
 #endif

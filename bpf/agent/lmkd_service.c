@@ -17,10 +17,8 @@
 
 #define STATE "init.svc.lmkd"
 /* Init kills with SIGKILL; one that does not end within that time hangs in the kernel. */
-#define STOP_NS (5 * NSEC_PER_SEC)
-/* From fork to its first answer lmkd takes a tenth of a second where nothing is in its way. */
-#define ANSWER_NS (5 * NSEC_PER_SEC)
-#define PAUSE_US  5000
+#define STOP_NS	 (5 * NSEC_PER_SEC)
+#define PAUSE_US 5000
 
 /* lmkd.h: LMK_GETKILLCNT min_adj max_adj -> LMK_GETKILLCNT count; big-endian words. */
 #define GETKILLCNT 4
@@ -194,9 +192,9 @@ out:
 	return error;
 }
 
-int lmkd_service_wait(__u64 *answered_ns)
+int lmkd_service_wait(__u64 patience_ns, __u64 *answered_ns)
 {
-	__u64 end_ns = boottime_ns() + ANSWER_NS;
+	__u64 end_ns = boottime_ns() + patience_ns;
 
 	for (;;) {
 		int error = ask(end_ns);

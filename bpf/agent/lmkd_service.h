@@ -32,7 +32,9 @@ int lmkd_service_stop(__u64 *ended_ns, char *why, size_t size);
 /* Has init start lmkd; one that runs already stays. 0 or -errno. */
 int lmkd_service_start(void);
 
-/* Waits until lmkd answers on its socket. `answered_ns`: when it did. 0 or -errno. */
-int lmkd_service_wait(__u64 *answered_ns);
+/*
+ * Waits for that long until lmkd answers on its socket. `answered_ns`: when it did. 0 or -errno.
+ */
+int lmkd_service_wait(__u64 patience_ns, __u64 *answered_ns);
 
 #endif

@@ -234,7 +234,8 @@ int main(int count, char **words)
 	if (!strcmp(command, "serve"))
 		return start(&options, false);
 	if (!strcmp(command, "stop"))
-		return stop_main(options.start.dir, options.leftovers);
+		return stop_main(options.start.dir,
+				 options.leftovers ? STOP_LEFTOVERS : STOP_SESSION);
 	if (!strcmp(command, "status"))
 		return ask_status_main(options.start.dir);
 	if (!strcmp(command, "--spool-fill"))

@@ -88,7 +88,7 @@ static int conclude(const struct start_options *options, char **words)
 		return EXIT_BUG;
 	case GIVE_BACK_NONE:
 		log_line("run: agent and guardian were both killed");
-		stop_main(options->dir, true);
+		stop_main(options->dir, STOP_LEFTOVERS);
 		return EXIT_TRANSIENT;
 	case GIVE_BACK_AGENT_LOST:
 		log_line("run: the agent is lost");
@@ -123,7 +123,7 @@ int run_main(const struct start_options *options, char **words)
 
 		if (number == SIGTERM || number == SIGINT) {
 			notify("STOPPING=1");
-			return stop_main(options->dir, false);
+			return stop_main(options->dir, STOP_SESSION);
 		}
 		/* Other children are what `start` left of itself. */
 		while (number == SIGCHLD && (code = waitpid(-1, NULL, WNOHANG)) > 0)

@@ -78,6 +78,15 @@ int session_write(const char *dir, const struct session *session)
 	return replace_file(path, text, (size_t)length);
 }
 
+static __u32 kill_path_of(const char *name)
+{
+	__u32 path = LMK_PATH_OOM_OPS;
+
+	while (path && strcmp(name, kill_path_name(path)))
+		path--;
+	return path;
+}
+
 static void take_field(struct session *session, const char *key, const char *value)
 {
 	if (!strcmp(key, "record_socket"))
@@ -100,6 +109,8 @@ static void take_field(struct session *session, const char *key, const char *val
 		session->guardian_pid = (__s32)strtol(value, NULL, 10);
 	else if (!strcmp(key, "guardian_start_ticks"))
 		session->guardian_start_ticks = strtoull(value, NULL, 10);
+	else if (!strcmp(key, "kill_path"))
+		session->kill_path = kill_path_of(value);
 	else if (!strcmp(key, "agent_restarts"))
 		session->agent_restarts = (__u32)strtoul(value, NULL, 10);
 	else if (!strcmp(key, "token") && strlen(value) == 2 * TOKEN_BYTES)

@@ -37,7 +37,7 @@ enum give_back_reason {
 	GIVE_BACK_OTHER_KILLER_RETURNED = 5,
 };
 
-#define SHARED_EDITION 7
+#define SHARED_EDITION 8
 
 struct shared {
 	__u32 edition;
@@ -61,6 +61,7 @@ struct shared {
 	_Atomic __u32 run;
 	_Atomic __u64 lease_ms; /* 0: no lease */
 	_Atomic __u64 lease_end_ns;
+	_Atomic __u64 leaving_until_ns; /* an agent that gives back: its next step is done then */
 	_Atomic __s32 agent_pid;
 	_Atomic __s32 guardian_pid;
 	_Atomic __u32 agent_ready;    /* sockets listen */

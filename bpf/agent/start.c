@@ -275,7 +275,10 @@ static void clear_leftovers(struct shared *shared)
 	if (!pins_present() && !give_back_noted(shared->dir))
 		return;
 	/* The killers first: from the next step on the handlers kill nobody. */
-	give_back_killers(shared);
+	if (give_back_killers(shared) && lmkd_silent(shared->dir))
+		fail(EXIT_TRANSIENT,
+		     "lmkd, which a dead agent had replaced, was started and does not answer "
+		     "on " LMKD_SOCKET ": what that agent left stays until it does");
 	leftovers_take(shared);
 	if (give_back(shared, true))
 		fail(EXIT_TRANSIENT,

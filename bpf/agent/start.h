@@ -26,8 +26,15 @@ struct start_options {
 
 /* Prints one line of JSON and returns an exit code, or fail()s. */
 int start_main(const struct start_options *options);
-/* `leftovers`: a session that lives is let alone. */
-int stop_main(const char *dir, bool leftovers);
+
+enum stop_what {
+	STOP_SESSION,
+	STOP_LEFTOVERS,		  /* a session that lives is let alone */
+	STOP_LEFTOVERS_PATIENTLY, /* the same, and lmkd is waited for until it answers */
+};
+
+/* Prints one line of JSON and returns an exit code, or fail()s. */
+int stop_main(const char *dir, enum stop_what what);
 
 /* Makes DIR, or checks it: a directory of root's that nobody else may write. fail()s. */
 void prepare_dir(const char *dir);

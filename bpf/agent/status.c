@@ -231,6 +231,7 @@ void status_fill(struct agent *agent, lmk_v1_Status *status, bool with_candidate
 	}
 	add_counters(agent, status);
 	add_lmkd_socket(agent, status);
+	status->lmkd_silent = agent->give_back && lmkd_silent(shared->dir);
 	status->has_lease_left_ms = shared->lease_ms != 0;
 	status->lease_left_ms = lease_left_ms(shared);
 	status->agent_pid = shared->agent_pid;

@@ -30,6 +30,8 @@
 /* More where it waits first for who was replaced, and the guardian may try that once again. */
 #define KILLERS_NS (24 * NSEC_PER_SEC)
 #define KILLED_NS  (5 * NSEC_PER_SEC)
+/* An lmkd that did not answer may do so now: an agent that is asked tries at once. */
+#define SILENT_NS (8 * NSEC_PER_SEC)
 
 /* Asks the agent to go. 0, or -errno when it cannot be asked. */
 static int ask(const struct session *session)
@@ -56,19 +58,52 @@ static int ask(const struct session *session)
 	return error;
 }
 
+/* Does somebody kill while lmkd is waited for? */
+static bool somebody_kills(const struct session *session)
+{
+	return session->kill_path == LMK_PATH_IN_KERNEL ||
+	       process_is(session->agent_pid, session->agent_start_ticks);
+}
+
+/* fail()s. `by_itself`: somebody lives who asks lmkd again and again. */
+static void fail_for_lmkd(const char *dir, bool by_itself)
+{
+	struct session session;
+	bool kills = !session_read(dir, &session) && somebody_kills(&session);
+
+	fail(EXIT_TRANSIENT,
+	     "lmkd was started and does not answer on " LMKD_SOCKET ": until it does %s; %s",
+	     kills ? "lmk goes on killing in its place"
+		   : "nobody kills but the kernel's OOM killer",
+	     by_itself ? "lmk asks again by itself, and is gone once it answers"
+		       : "`lmk detach` asks again");
+}
+
+/* Since when lmkd is known not to answer; 0: it does, or was not asked. */
+static __u64 silent_since(const char *dir, __u64 since_ns)
+{
+	if (!lmkd_silent(dir))
+		return 0;
+	return since_ns ? since_ns : boottime_ns();
+}
+
 /*
  * Until nobody holds the lock, or patience is over. With `answered`, asks every agent there is to
- * go: while we wait a new one may have taken over, with a socket of its own.
+ * go: while we wait a new one may have taken over, with a socket of its own. fail()s where they
+ * stay as lmkd does not answer.
  */
 static bool wait_for_end(const char *dir, int lock, bool *answered, __u64 patience_ns)
 {
-	__u64 end_ns = boottime_ns() + patience_ns;
+	__u64 end_ns = boottime_ns() + patience_ns, silent_ns = 0;
 	char asked[SOCKET_NAME] = "";
 
 	while (flock(lock, LOCK_EX | LOCK_NB)) {
 		struct session session;
 
-		if (boottime_ns() >= end_ns)
+		silent_ns = silent_since(dir, silent_ns);
+		if (silent_ns && boottime_ns() >= silent_ns + SILENT_NS)
+			fail_for_lmkd(dir, true);
+		if (!silent_ns && boottime_ns() >= end_ns)
 			return false;
 		if (answered && !session_read(dir, &session) &&
 		    strcmp(asked, session.control_socket)) {
@@ -115,7 +150,7 @@ static void kill_both(const struct session *session)
 }
 
 /* Of a session whose agent and guardian are dead. fail()s. */
-static void remove_pins(const char *dir)
+static void remove_pins(const char *dir, bool patient)
 {
 	static struct shared shared;
 	int pins = open("/sys/fs/bpf", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
@@ -128,7 +163,10 @@ static void remove_pins(const char *dir)
 	if (lmkd_replaced(dir))
 		snprintf(shared.lmkd_socket, sizeof(shared.lmkd_socket), "%s", LMKD_SOCKET);
 	/* The killers first: from the next step on the handlers kill nobody. */
-	give_back_killers(&shared);
+	if (patient)
+		give_back_killers_patiently(&shared);
+	else if (give_back_killers(&shared) && lmkd_silent(dir))
+		fail_for_lmkd(dir, false);
 	leftovers_take(&shared);
 	leftovers_spool(&shared, lmk_v1_Lifecycle_Kind_DETACHED,
 			"agent and guardian were dead; their handlers were removed");
@@ -144,7 +182,7 @@ static void remove_pins(const char *dir)
 		     lmkd_replaced(dir) ? "lmkd" : "the other killer", strerror(-error));
 }
 
-int stop_main(const char *dir, bool leftovers)
+int stop_main(const char *dir, enum stop_what wanted)
 {
 	struct session session;
 	const char *what = "nothing";
@@ -161,7 +199,7 @@ int stop_main(const char *dir, bool leftovers)
 	if (flock(lock, LOCK_EX | LOCK_NB)) {
 		bool answered = false;
 
-		if (leftovers) {
+		if (wanted != STOP_SESSION) {
 			puts("{\"stopped\": \"nothing\"}");
 			return EXIT_OK;
 		}
@@ -181,7 +219,7 @@ int stop_main(const char *dir, bool leftovers)
 	}
 	/* Whoever held it is gone: what is pinned now is nobody's. */
 	if (pins_present() || give_back_noted(dir)) {
-		remove_pins(dir);
+		remove_pins(dir, wanted == STOP_LEFTOVERS_PATIENTLY);
 		if (!strcmp(what, "nothing"))
 			what = "leftovers";
 	} else if (known) {

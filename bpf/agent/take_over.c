@@ -105,6 +105,11 @@ void take_over_check(struct agent *agent)
 
 	if (!agent->replacing || agent->give_back)
 		return;
+	if (lmkd_silent(agent->shared->dir)) {
+		/* An agent that died was giving back to it, and has said so. */
+		agent->give_back = GIVE_BACK_LMKD_RETURNED;
+		return;
+	}
 	if (!protect_lmkd_runs()) {
 		if (!agent->lmkd)
 			serve_again(agent);
@@ -130,23 +135,33 @@ void take_over_hear_place(struct agent *agent)
 		agent_expect_daemon(agent);
 }
 
-void take_over_end(struct agent *agent)
+bool take_over_end(struct agent *agent)
 {
+	static __u64 left_ns;
+	__u64 answered_ns, patience_ns = LMKD_ANSWER_NS;
 	struct lmkd_gaps gaps = {.known = true};
-	__u64 left_ns, answered_ns;
-	int error;
+	bool again = lmkd_silent(agent->shared->dir);
 
-	if (!agent->replacing)
-		return;
-	agent->replacing = false;
-	lmkd_leave(agent);
-	left_ns = boottime_ns();
-	error = lmkd_restore(agent->shared->dir, &answered_ns);
-	if (error || !answered_ns)
-		return;
+	if (agent->replacing) {
+		agent->replacing = false;
+		lmkd_leave(agent);
+		left_ns = boottime_ns();
+	} else if (again) {
+		patience_ns = LMKD_TRY_NS;
+	}
+	if (lmkd_restore(agent->shared->dir, patience_ns, &answered_ns)) {
+		if (!again)
+			agent_say(
+				agent, lmk_v1_Lifecycle_Kind_LMKD_SILENT, NULL,
+				"lmkd was started and does not answer: lmk goes on until it does");
+		return false;
+	}
+	if (!answered_ns)
+		return true;
 	/* The deciding thread runs on until after this: never a moment without a killer. */
 	gaps.socket_ms = gap_ms(left_ns, answered_ns);
 	agent_say_gaps(agent, lmk_v1_Lifecycle_Kind_LMKD_RESTORED, &gaps,
 		       "lmkd answers: 0 ms without a killer, its socket empty for %u ms",
 		       gaps.socket_ms);
+	return true;
 }

@@ -35,8 +35,8 @@ void take_over_hear_place(struct agent *agent);
 
 /*
  * At the end, while the handlers still decide: has lmkd started, waits for its answer, records it.
- * What fails here is left to give_back().
+ * False: it does not answer, which is recorded the first time. To be called again, then.
  */
-void take_over_end(struct agent *agent);
+bool take_over_end(struct agent *agent);
 
 #endif

@@ -99,21 +99,6 @@ def test_the_handlers_stay_until_lmkd_answers(device: Device, root: Root) -> Non
     assert killers(root) == {"lmkd"}
 
 
-def test_an_lmkd_that_never_answers_is_said_and_the_next_detach_tries_again(
-    device: Device, root: Root
-) -> None:
-    replace(device)
-    root.run(f"touch {MUTE}")
-    with pytest.raises(TransientError, match="lmkd is not back"):
-        lmk.detach(device)
-    assert gather(root).lmkd_stopped
-    assert not gather(root).pinned, "every step is done, also after one that failed"
-    root.run(f"rm {MUTE}")
-    assert lmk.detach(device)
-    assert not gather(root).lmkd_stopped
-    assert not lmk.detach(device)
-
-
 def test_the_end_of_the_lease_starts_lmkd(device: Device, root: Root) -> None:
     session = replace(device, lease=timedelta(seconds=3))
     until(lambda: gather(root).session is None)

@@ -17,6 +17,10 @@ echo state=$(getprop init.svc.lmkd 2>/dev/null)
 echo "sdk=$(getprop ro.build.version.sdk 2>/dev/null)"
 echo "build=$(getprop ro.build.id 2>/dev/null)"
 echo lmk=$(getprop init.svc.lmk 2>/dev/null)
+for d in /data/lmk /run/lmk; do
+    [ "$(head -n 1 $d/lmkd-silent 2>/dev/null)" = "$(cat /proc/sys/kernel/random/boot_id)" ] &&
+        echo silent=1
+done
 echo enforcing=$(cat /sys/fs/selinux/enforce 2>/dev/null)
 echo context=$(tr -d '\000' < /proc/self/attr/current 2>/dev/null)
 for f in /system/etc/init/lmkd.rc /run/services/lmkd.rc; do
@@ -64,6 +68,11 @@ def parse_look(text: str) -> dict[str, Any]:
         notes.append(
             "lmkd is a critical service: stopped by ctl.stop it may be; killed four times in four "
             "minutes it has init reboot, so never kill it by hand"
+        )
+    if "silent" in values:
+        notes.append(
+            "it was started and does not answer on its socket: lmk, which was to give the device "
+            "back to it, goes on killing until it does"
         )
     if values.get("lmk") == "running":
         notes.append(

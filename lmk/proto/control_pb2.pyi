@@ -428,6 +428,7 @@ class Status(_message.Message):
     SPOOL_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     BUDGET_LEFT_FIELD_NUMBER: _builtins.int
     STOPPED_UNITS_FIELD_NUMBER: _builtins.int
+    LMKD_SILENT_FIELD_NUMBER: _builtins.int
     LMKD_SOCKET_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     lease_left_ms: _builtins.int
@@ -443,6 +444,8 @@ class Status(_message.Message):
     """Kills left in this minute; absent: the policy sets no limit."""
     stopped_units: _builtins.str
     """Units of another killer that are stopped while this session lasts: "a.service, b.service"."""
+    lmkd_silent: _builtins.bool
+    """The session is over, and goes on only as lmkd, which was started, does not answer yet."""
     @_builtins.property
     def hello(self) -> _record_pb2.Hello: ...
     @_builtins.property
@@ -484,12 +487,13 @@ class Status(_message.Message):
         spool_limit_bytes: _builtins.int = ...,
         budget_left: _builtins.int | None = ...,
         stopped_units: _builtins.str = ...,
+        lmkd_silent: _builtins.bool = ...,
         lmkd_socket: Global___LmkdSocket | None = ...,
         rules: _abc.Iterable[Global___RuleStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "budget_left", b"budget_left", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "lmkd_socket", b"lmkd_socket", "policy", b"policy", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "budget_left", b"budget_left", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "lmkd_socket", b"lmkd_socket", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "rules", b"rules", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes", "stopped_units", b"stopped_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left", "_lease_left_ms", b"_lease_left_ms", "agent_pid", b"agent_pid", "agent_restarts", b"agent_restarts", "budget_left", b"budget_left", "candidates", b"candidates", "counters", b"counters", "guardian_pid", b"guardian_pid", "hello", b"hello", "lease_left_ms", b"lease_left_ms", "lmkd_silent", b"lmkd_silent", "lmkd_socket", b"lmkd_socket", "pending_pid", b"pending_pid", "policy", b"policy", "programs", b"programs", "rules", b"rules", "sample", b"sample", "signals", b"signals", "spool_bytes", b"spool_bytes", "spool_limit_bytes", b"spool_limit_bytes", "stopped_units", b"stopped_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_left: _TypeAlias = _typing.Literal["budget_left"]  # noqa: Y015
     _WhichOneofArgType__budget_left: _TypeAlias = _typing.Literal["_budget_left", b"_budget_left"]  # noqa: Y015

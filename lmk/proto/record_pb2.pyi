@@ -407,6 +407,10 @@ class Lifecycle(_message.Message):
         """Somebody else started one of them: the device is being given back to it."""
         OTHER_KILLER_MISSING: Lifecycle._Kind.ValueType  # 18
         """The one that is named is not installed, does not run, or there is no systemd to stop it."""
+        LMKD_SILENT: Lifecycle._Kind.ValueType  # 19
+        """lmkd was started and does not answer: lmk goes on killing in its place until it does, when
+        LMKD_RESTORED follows.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Lifecycle.Kind.ValueType  # 0
@@ -441,6 +445,10 @@ class Lifecycle(_message.Message):
     """Somebody else started one of them: the device is being given back to it."""
     OTHER_KILLER_MISSING: Lifecycle.Kind.ValueType  # 18
     """The one that is named is not installed, does not run, or there is no systemd to stop it."""
+    LMKD_SILENT: Lifecycle.Kind.ValueType  # 19
+    """lmkd was started and does not answer: lmk goes on killing in its place until it does, when
+    LMKD_RESTORED follows.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int

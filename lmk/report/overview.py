@@ -24,6 +24,8 @@ from lmk.report.text import Clock, printable
 
 __all__ = ["Overview"]
 
+_SILENT = "was started and does not answer: lmk goes on in its place until it does, then ends"
+
 _SIGNALS = (
     Column("SIGNAL", least=14),
     Column("NOW", number=True, least=9),
@@ -159,6 +161,7 @@ class Overview:
                 ("policy", policy),
                 *([("stopped", printable(now.stopped_units))] if now.stopped_units else []),
                 *([("lmkd", self._lmkd())] if now.HasField("lmkd_socket") else []),
+                *([("lmkd", _SILENT)] if now.lmkd_silent else []),
                 ("lease", self._lease_words()),
                 ("budget", self._budget()),
                 ("build", hello.build_id[:16]),

@@ -95,7 +95,10 @@ typedef enum _lmk_v1_Lifecycle_Kind {
     /* Somebody else started one of them: the device is being given back to it. */
     lmk_v1_Lifecycle_Kind_OTHER_KILLER_RETURNED = 17,
     /* The one that is named is not installed, does not run, or there is no systemd to stop it. */
-    lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING = 18
+    lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING = 18,
+    /* lmkd was started and does not answer: lmk goes on killing in its place until it does, when
+ LMKD_RESTORED follows. */
+    lmk_v1_Lifecycle_Kind_LMKD_SILENT = 19
 } lmk_v1_Lifecycle_Kind;
 
 typedef enum _lmk_v1_Signal_Kind {
@@ -472,8 +475,8 @@ extern "C" {
 #define _lmk_v1_Lost_Where_ARRAYSIZE ((lmk_v1_Lost_Where)(lmk_v1_Lost_Where_CORRUPT+1))
 
 #define _lmk_v1_Lifecycle_Kind_MIN lmk_v1_Lifecycle_Kind_KIND_UNSPECIFIED
-#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING
-#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING+1))
+#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_LMKD_SILENT
+#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_LMKD_SILENT+1))
 
 #define _lmk_v1_Signal_Kind_MIN lmk_v1_Signal_Kind_KIND_UNSPECIFIED
 #define _lmk_v1_Signal_Kind_MAX lmk_v1_Signal_Kind_FILE_CACHE_KB
