@@ -327,6 +327,7 @@ static int leave(struct agent *agent)
 	end_take_over(agent);
 	other_killer_end(agent);
 	if (agent->decider) {
+		note_could_kill(agent->shared, true);
 		decider_stop(agent->decider);
 		do {
 			all_taken = decider_drain(agent->decider);

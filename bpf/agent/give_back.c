@@ -30,12 +30,10 @@ static int give_back_lmkd(struct shared *shared)
 	if (error || !answered_ns)
 		return error;
 	shared->lmkd_restored = 1;
-	shared->lmkd_gaps = (struct lmkd_gaps){.known = ended_ns != 0};
-	if (ended_ns) {
-		shared->lmkd_gaps.socket_ms = (__u32)((answered_ns - ended_ns) / NSEC_PER_MSEC);
-		if (!kills_without_agent(shared))
-			shared->lmkd_gaps.killer_ms = shared->lmkd_gaps.socket_ms;
-	}
+	shared->lmkd_answered_ns = answered_ns;
+	shared->lmkd_gaps = (struct lmkd_gaps){.socket_known = ended_ns != 0};
+	if (ended_ns)
+		shared->lmkd_gaps.socket_ms = lmkd_gap_ms(ended_ns, answered_ns);
 	return 0;
 }
 
@@ -65,11 +63,18 @@ bool give_back_noted(const char *dir)
 	return lmkd_replaced(dir) || stopped_units_noted(dir);
 }
 
+void note_could_kill(struct shared *shared, bool by_agent)
+{
+	if (by_agent != kills_without_agent(shared) && !shared->could_kill_ns)
+		shared->could_kill_ns = boottime_ns();
+}
+
 static int dry_run(struct shared *shared)
 {
-	int error = bpf_dry_run();
+	int error;
 
-	(void)shared;
+	note_could_kill(shared, false);
+	error = bpf_dry_run();
 	return error == -ENOENT ? 0 : error; /* half a load left no policy: nothing kills */
 }
 
@@ -82,11 +87,12 @@ static int stop_handlers(struct shared *shared)
 	return error == -ENOENT ? 0 : error;
 }
 
-/* What the dead could not say. */
+/* What the dead could not say, and what nobody could before this. */
 static int record_killers_back(struct shared *shared)
 {
-	return shared->lmkd_restored || shared->units_restored[0] ? leftovers_spool_restored(shared)
-								  : 0;
+	return shared->lmkd_restored || shared->lmkd_answered_ns || shared->units_restored[0]
+		       ? leftovers_spool_restored(shared)
+		       : 0;
 }
 
 static int unpin(struct shared *shared)

@@ -29,6 +29,12 @@ int give_back_killers(struct shared *shared);
 /* The same, and returns only once lmkd answers: it is tried again and again. */
 void give_back_killers_patiently(struct shared *shared);
 
+/*
+ * To be called before the handlers are kept from killing. `by_agent`: as the agent, which carries
+ * their kills out, decides no more; else as they go to dry run. What counts is how they kill.
+ */
+void note_could_kill(struct shared *shared, bool by_agent);
+
 /* Handlers that kill by themselves go on when the agent is dead. */
 bool kills_without_agent(const struct shared *shared);
 

@@ -8,6 +8,7 @@
 #include "bpf_sys.h"
 #include "clock.h"
 #include "follow.h"
+#include "give_back.h"
 #include "lmkd_serve.h"
 #include "ring.h"
 #include "session_file.h"
@@ -135,6 +136,7 @@ void leftovers_take(struct shared *shared)
 	__u32 zero = 0;
 
 	/* First nobody else may die: then the ring holds all there is. */
+	note_could_kill(shared, false);
 	bpf_dry_run();
 	bpf_stop();
 	if (pins_open(&pins, &missing))
@@ -164,16 +166,38 @@ static int spool_lmkd(struct shared *shared)
 	__u8 payload[lmk_v1_Record_size];
 	char text[160];
 
-	if (gaps->known)
-		snprintf(text, sizeof(text),
-			 "lmkd answers: %u ms without a killer, its socket empty for %u ms",
-			 gaps->killer_ms, gaps->socket_ms);
+	if (gaps->socket_known)
+		snprintf(text, sizeof(text), "lmkd answers; its socket was empty for %u ms",
+			 gaps->socket_ms);
 	else
 		snprintf(text, sizeof(text), "lmkd answers; since when nobody did is not known");
 	shared->lmkd_restored = 0;
 	return spool_append(&spool, payload,
 			    record_lmkd(payload, spool.run, spool.next_seq,
 					lmk_v1_Lifecycle_Kind_LMKD_RESTORED, gaps, text));
+}
+
+/* By their agent they killed as long as it lived. */
+static int spool_end(struct shared *shared)
+{
+	struct lmkd_gaps gaps = {.answered_ns = shared->lmkd_answered_ns,
+				 .could_kill_ns = shared->could_kill_ns};
+	__u8 payload[lmk_v1_Record_size];
+	char text[96];
+
+	if (!gaps.could_kill_ns && !kills_without_agent(shared))
+		gaps.could_kill_ns = shared->agent_ended_ns;
+	gaps.killer_known = gaps.could_kill_ns != 0;
+	gaps.killer_ms = gaps.killer_known ? lmkd_gap_ms(gaps.could_kill_ns, gaps.answered_ns) : 0;
+	if (gaps.killer_known)
+		snprintf(text, sizeof(text), "lmk kills no more: %u ms without a killer",
+			 gaps.killer_ms);
+	else
+		snprintf(text, sizeof(text), "lmk kills no more; until when it did is not known");
+	shared->lmkd_answered_ns = 0;
+	return spool_append(&spool, payload,
+			    record_lmkd(payload, spool.run, spool.next_seq,
+					lmk_v1_Lifecycle_Kind_HANDLERS_ENDED, &gaps, text));
 }
 
 /* Into the run that is open. */
@@ -224,6 +248,8 @@ int leftovers_spool_restored(struct shared *shared)
 	if (error)
 		return error;
 	error = spool_restored(shared);
+	if (!error && shared->lmkd_answered_ns)
+		error = spool_end(shared);
 	close_spool(shared);
 	return error;
 }

@@ -22,7 +22,10 @@ void leftovers_take(struct shared *shared);
  */
 int leftovers_spool(struct shared *shared, lmk_v1_Lifecycle_Kind kind, const char *text);
 
-/* Spools which killers are back (shared->*_restored), in a run of its own. 0 or -errno. */
+/*
+ * Spools which killers are back (shared->*_restored), and that the handlers of a session that had
+ * replaced lmkd kill no more, in a run of its own. 0 or -errno.
+ */
 int leftovers_spool_restored(struct shared *shared);
 
 #endif

@@ -14,10 +14,19 @@
 
 /* For how long there was no killer, and nobody on lmkd's socket. */
 struct lmkd_gaps {
-	bool known;
+	bool killer_known;
+	bool socket_known;
 	__u32 killer_ms;
 	__u32 socket_ms;
+	/* At the end, what the first is reckoned from: 0: not known, or not the end. */
+	__u64 answered_ns;   /* when lmkd did */
+	__u64 could_kill_ns; /* until when the handlers could */
 };
+
+static inline __u32 lmkd_gap_ms(__u64 from_ns, __u64 to_ns)
+{
+	return to_ns > from_ns ? (__u32)((to_ns - from_ns) / NSEC_PER_MSEC) : 0;
+}
 
 /* 0 or -errno. */
 int lmkd_replaced_note(const char *dir);

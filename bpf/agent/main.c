@@ -36,6 +36,7 @@ static const char usage[] =
 	"                                           give the device back, also after a crash; or\n"
 	"                                           only what dead ones left\n"
 	"       lmk-agent status --dir DIR          ask the running agent\n"
+	"       lmk-agent handlers                  would the pinned ones kill?\n"
 	"       lmk-agent self-test                 signal 0 through the pinned handlers\n"
 	"       lmk-agent --spool-fill N --dir DIR [--full] [--spool-limit-kb N]\n"
 	"       lmk-agent version\n";
@@ -184,6 +185,22 @@ static int self_test(void)
 	return error ? EXIT_CHECK_FAILED : EXIT_OK;
 }
 
+/* Of themselves; on the assisted path their agent has to live. */
+static int handlers(void)
+{
+	struct lmk_call call = {.op = LMK_OP_POLICY};
+	struct lmk_policy policy = {.dry_run = 1};
+	const char *missing;
+	struct pins pins;
+	bool pinned = !pins_open(&pins, &missing);
+
+	if (pinned && (bpf_run(pins.call, &call) || bpf_policy_in_force(&pins, &policy)))
+		call.running = 0;
+	printf("{\"pinned\": %s, \"running\": %s, \"dry_run\": %s}\n", pinned ? "true" : "false",
+	       call.running ? "true" : "false", policy.dry_run ? "true" : "false");
+	return EXIT_OK;
+}
+
 static int version(void)
 {
 	struct utsname uts = {0};
@@ -219,6 +236,8 @@ int main(int count, char **words)
 		return version();
 	if (!strcmp(command, "self-test"))
 		return self_test();
+	if (!strcmp(command, "handlers"))
+		return handlers();
 	if (!strcmp(command, "help")) {
 		fputs(usage, options.command ? stdout : stderr);
 		return options.command ? EXIT_OK : EXIT_USAGE;

@@ -325,12 +325,14 @@ size_t record_lmkd(__u8 *out, __u32 run, __u64 seq, lmk_v1_Lifecycle_Kind kind,
 	begin(run, seq, lmk_v1_Record_lifecycle_tag);
 	lifecycle->kind = kind;
 	copy_text(lifecycle->text, sizeof(lifecycle->text), text);
-	if (gaps->known) {
-		lifecycle->has_killer_gap_ms = true;
-		lifecycle->killer_gap_ms = gaps->killer_ms;
-		lifecycle->has_socket_gap_ms = true;
-		lifecycle->socket_gap_ms = gaps->socket_ms;
-	}
+	lifecycle->has_killer_gap_ms = gaps->killer_known;
+	lifecycle->killer_gap_ms = gaps->killer_ms;
+	lifecycle->has_socket_gap_ms = gaps->socket_known;
+	lifecycle->socket_gap_ms = gaps->socket_ms;
+	lifecycle->has_lmkd_answered_ns = gaps->answered_ns != 0;
+	lifecycle->lmkd_answered_ns = gaps->answered_ns;
+	lifecycle->has_could_kill_until_ns = gaps->could_kill_ns != 0;
+	lifecycle->could_kill_until_ns = gaps->could_kill_ns;
 	return encode(out);
 }
 

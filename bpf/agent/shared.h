@@ -79,7 +79,9 @@ struct shared {
 	/* Newest kill by others that is in the spool. */
 	_Atomic __u64 last_other_ns;
 	_Atomic __s32 last_other_pid;
-	__u32 lmkd_restored; /* without a record of it yet */
+	_Atomic __u64 lmkd_answered_ns; /* at the end; 0: it did not yet, or was not replaced */
+	_Atomic __u64 could_kill_ns;	/* until when the handlers could, at least; 0: not known */
+	__u32 lmkd_restored;		/* without a record of it yet */
 	struct lmkd_gaps lmkd_gaps;
 	struct lmkd_missed lmkd_missed;
 	char units_restored[160]; /* names; the same */

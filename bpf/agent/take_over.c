@@ -32,14 +32,9 @@ static void watch_place(struct agent *agent)
 		log_line("lmkd: " SOCKET_DIR " is not watched: %s", strerror(errno));
 }
 
-static __u32 gap_ms(__u64 from_ns, __u64 to_ns)
-{
-	return to_ns > from_ns ? (__u32)((to_ns - from_ns) / NSEC_PER_MSEC) : 0;
-}
-
 int take_over(struct agent *agent, char *why, size_t size)
 {
-	struct lmkd_gaps gaps = {.known = true};
+	struct lmkd_gaps gaps = {.killer_known = true, .socket_known = true};
 	__u64 ended_ns = 0, serving_ns;
 	int error;
 
@@ -67,8 +62,8 @@ int take_over(struct agent *agent, char *why, size_t size)
 	agent->replacing = true;
 	watch_place(agent);
 	if (ended_ns) {
-		gaps.killer_ms = gap_ms(ended_ns, agent->deciding_ns);
-		gaps.socket_ms = gap_ms(ended_ns, serving_ns);
+		gaps.killer_ms = lmkd_gap_ms(ended_ns, agent->deciding_ns);
+		gaps.socket_ms = lmkd_gap_ms(ended_ns, serving_ns);
 		agent_say_gaps(agent, lmk_v1_Lifecycle_Kind_LMKD_REPLACED, &gaps,
 			       "lmkd was stopped: %u ms without a killer, its socket empty for "
 			       "%u ms",
@@ -139,7 +134,7 @@ bool take_over_end(struct agent *agent)
 {
 	static __u64 left_ns;
 	__u64 answered_ns, patience_ns = LMKD_ANSWER_NS;
-	struct lmkd_gaps gaps = {.known = true};
+	struct lmkd_gaps gaps = {.socket_known = true};
 	bool again = lmkd_silent(agent->shared->dir);
 
 	if (agent->replacing) {
@@ -159,9 +154,9 @@ bool take_over_end(struct agent *agent)
 	if (!answered_ns)
 		return true;
 	/* The deciding thread runs on until after this: never a moment without a killer. */
-	gaps.socket_ms = gap_ms(left_ns, answered_ns);
+	agent->shared->lmkd_answered_ns = answered_ns;
+	gaps.socket_ms = lmkd_gap_ms(left_ns, answered_ns);
 	agent_say_gaps(agent, lmk_v1_Lifecycle_Kind_LMKD_RESTORED, &gaps,
-		       "lmkd answers: 0 ms without a killer, its socket empty for %u ms",
-		       gaps.socket_ms);
+		       "lmkd answers; its socket was empty for %u ms", gaps.socket_ms);
 	return true;
 }

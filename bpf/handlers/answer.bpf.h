@@ -98,6 +98,7 @@ static __always_inline void put_in_force(__u32 slot)
 static __always_inline int tell_policy(struct lmk_call *call)
 {
 	call->policy_slot = state.policy_slot;
+	call->running = state.running;
 	call->result = 0;
 	return 0;
 }

@@ -81,7 +81,11 @@ def test_lmkd_is_stopped_once_the_handlers_decide_and_back_before_they_go(
     ended = said_since(device, session.hello.run)
     restored = only(ended, Lifecycle.LMKD_RESTORED)
     assert only(ended, Lifecycle.DETACHED).time_ns < start.time_ns < restored.time_ns
-    assert restored.life.HasField("killer_gap_ms")
+    over = only(ended, Lifecycle.HANDLERS_ENDED)
+    # Both killed for a moment: lmkd could before the handlers could no more.
+    assert start.time_ns < over.life.lmkd_answered_ns < over.life.could_kill_until_ns
+    assert restored.time_ns < over.time_ns
+    assert over.life.killer_gap_ms == 0
     show(capsys, "give-back", restored.life)
     # Init was asked, every time: it has nothing to hold against a critical service.
     assert property_of(root, "lmk.test.restarts.lmkd") in ("", "0")
@@ -135,7 +139,11 @@ def test_an_agent_lost_for_good_gives_the_device_back(
     only(records, Lifecycle.AGENT_LOST)
     restored = only(records, Lifecycle.LMKD_RESTORED)
     assert noted(root)[-1].time_ns < restored.time_ns
-    assert restored.life.HasField("killer_gap_ms")
+    over = only(records, Lifecycle.HANDLERS_ENDED).life
+    # The handlers where they kill by themselves; else nobody did since the last agent's end.
+    alone = session.hello.kill_path == KillPath.KILL_PATH_IN_KERNEL
+    assert (over.lmkd_answered_ns < over.could_kill_until_ns) is alone
+    show(capsys, "agent lost", over)
     show(capsys, "agent lost", restored.life)
 
 
@@ -162,8 +170,10 @@ def test_with_agent_and_guardian_dead_detach_starts_lmkd(device: Device, root: R
         assert not lmk.detach(device)
     assert killers(root) == {"lmkd"}
     records = said_since(device, session.hello.run)
-    restored = only(records, Lifecycle.LMKD_RESTORED)
-    assert not restored.life.HasField("killer_gap_ms"), "nobody knows when they died"
+    only(records, Lifecycle.LMKD_RESTORED)
+    over = only(records, Lifecycle.HANDLERS_ENDED).life
+    assert over.HasField("lmkd_answered_ns")
+    assert not over.HasField("killer_gap_ms"), "nobody knows when they died"
 
 
 def test_with_agent_and_guardian_dead_attach_replaces_lmkd_again(
@@ -203,7 +213,8 @@ def test_with_agent_and_guardian_dead_handlers_kill_where_they_do_it_in_the_kern
 def test_attach_without_replacing_gives_a_replaced_lmkd_back(device: Device, root: Root) -> None:
     replace(device)
     with lmk.attach(device, harmless(), dry_run=True):
-        assert killers(root) == {"lmk", "lmkd"}, "in shadow beside it"
+        assert gather(root).pinned, "in shadow beside it"
+        assert killers(root) == {"lmkd"}
 
 
 def test_an_lmkd_that_will_not_stop_goes_on_and_nothing_is_attached(

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """``tools/bench take-over``: lmkd replaced and given back, over and over, whoever dies.
 
-Gaps are the agent's own record of them (``killer_gap_ms``, ``socket_gap_ms``). After each round
-the device is asked who would kill now: exactly one may be there.
+Gaps are the device's own record of them (``killer_gap_ms``, ``socket_gap_ms``), of times that it
+took itself: of lmkd's end and the handlers' first decision, of lmkd's first answer and the last
+moment that the handlers could kill. After each round the device is asked who would kill now:
+exactly one may be there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -53,10 +56,23 @@ def server(root: Root) -> str:
     return root.run(_ASK).text.strip().rpartition("/")[2]
 
 
+#: Would handlers kill that are pinned? The program is the session's, or the one that was pushed.
+_HANDLERS = """
+[ -e /sys/fs/bpf/lmk/links ] || exit 1
+d=/data/lmk; [ -d /data ] || d=/run/lmk
+p=$(sed -n 's/^program=//p' $d/session 2>/dev/null)
+grep -q '^kill_path=in_kernel$' $d/session 2>/dev/null || pidof lmk-agent >/dev/null || exit 1
+${p:-$d/lmk-agent} handlers
+"""
+
+
 def killers(root: Root) -> set[str]:
-    """Who would kill now: lmkd, if it answers on its socket; lmk, if its handlers are linked."""
-    linked = root.run("[ -e /sys/fs/bpf/lmk/links ]").exit_code == 0
-    return ({"lmkd"} if server(root) == "lmkd" else set()) | ({"lmk"} if linked else set())
+    """Who would kill now: lmkd, if it answers on its socket; lmk, if its handlers run and mean it,
+    with an agent that lives where they need one."""
+    found = root.run(_HANDLERS)
+    state = json.loads(found.text) if found.exit_code == 0 else {}
+    lmk_kills = state.get("running", False) and not state["dry_run"]
+    return ({"lmkd"} if server(root) == "lmkd" else set()) | ({"lmk"} if lmk_kills else set())
 
 
 def bench_take_over(
@@ -201,18 +217,32 @@ def _lifecycles(session: Session, first: Position) -> Iterator[Record]:
 
 def _figures(records: list[Record]) -> dict[str, Figure]:
     figures = {}
-    for kind, name in (
-        (Lifecycle.LMKD_REPLACED, "take_over"),
-        (Lifecycle.LMKD_RESTORED, "give_back"),
+    for name, killer, socket in (
+        ("take_over", Lifecycle.LMKD_REPLACED, Lifecycle.LMKD_REPLACED),
+        ("give_back", Lifecycle.HANDLERS_ENDED, Lifecycle.LMKD_RESTORED),
     ):
-        lives = [record.lifecycle for record in records if record.lifecycle.kind == kind]
+        lives = _lives(records, killer)
         known = [life.killer_gap_ms for life in lives if life.HasField("killer_gap_ms")]
-        empty = [life.socket_gap_ms for life in lives if life.HasField("socket_gap_ms")]
+        empty = [
+            life.socket_gap_ms for life in _lives(records, socket) if life.HasField("socket_gap_ms")
+        ]
         figures[f"{name}_killer_gap_ms"] = distribution("ms", known, Limit("max", _GAP_MS))
         figures[f"{name}_socket_empty_ms"] = distribution("ms", empty)
         # Where nobody lived to see it: agent and guardian were dead.
         figures[f"{name}_unknown"] = value("times", len(lives) - len(known))
+    figures["give_back_both_ms"] = distribution(
+        "ms",
+        [
+            (life.could_kill_until_ns - life.lmkd_answered_ns) / 1e6
+            for life in _lives(records, Lifecycle.HANDLERS_ENDED)
+            if life.HasField("could_kill_until_ns")
+        ],
+    )
     return figures
+
+
+def _lives(records: list[Record], kind: Lifecycle.Kind.ValueType) -> list[Lifecycle]:
+    return [record.lifecycle for record in records if record.lifecycle.kind == kind]
 
 
 _HARMLESS = 'name: "bench: nobody dies" only_uids { first: 4000000 last: 4000000 }\n'

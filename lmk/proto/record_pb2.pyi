@@ -396,7 +396,9 @@ class Lifecycle(_message.Message):
         LMKD_REPLACED: Lifecycle._Kind.ValueType  # 12
         """lmkd was stopped, and from now on this session kills in its place."""
         LMKD_RESTORED: Lifecycle._Kind.ValueType  # 13
-        """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing."""
+        """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing.
+        HANDLERS_ENDED follows.
+        """
         LMKD_RETURNED: Lifecycle._Kind.ValueType  # 14
         """Somebody else started lmkd while it was replaced: the device is being given back to it."""
         OTHER_KILLER_STOPPED: Lifecycle._Kind.ValueType  # 15
@@ -410,6 +412,10 @@ class Lifecycle(_message.Message):
         LMKD_SILENT: Lifecycle._Kind.ValueType  # 19
         """lmkd was started and does not answer: lmk goes on killing in its place until it does, when
         LMKD_RESTORED follows.
+        """
+        HANDLERS_ENDED: Lifecycle._Kind.ValueType  # 20
+        """lmk's handlers kill nobody any more, after LMKD_RESTORED: the last word of a session that had
+        replaced lmkd, in a run of its own.
         """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
@@ -434,7 +440,9 @@ class Lifecycle(_message.Message):
     LMKD_REPLACED: Lifecycle.Kind.ValueType  # 12
     """lmkd was stopped, and from now on this session kills in its place."""
     LMKD_RESTORED: Lifecycle.Kind.ValueType  # 13
-    """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing."""
+    """lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing.
+    HANDLERS_ENDED follows.
+    """
     LMKD_RETURNED: Lifecycle.Kind.ValueType  # 14
     """Somebody else started lmkd while it was replaced: the device is being given back to it."""
     OTHER_KILLER_STOPPED: Lifecycle.Kind.ValueType  # 15
@@ -449,6 +457,10 @@ class Lifecycle(_message.Message):
     """lmkd was started and does not answer: lmk goes on killing in its place until it does, when
     LMKD_RESTORED follows.
     """
+    HANDLERS_ENDED: Lifecycle.Kind.ValueType  # 20
+    """lmk's handlers kill nobody any more, after LMKD_RESTORED: the last word of a session that had
+    replaced lmkd, in a run of its own.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
@@ -457,6 +469,8 @@ class Lifecycle(_message.Message):
     RING_LOST_FIELD_NUMBER: _builtins.int
     KILLER_GAP_MS_FIELD_NUMBER: _builtins.int
     SOCKET_GAP_MS_FIELD_NUMBER: _builtins.int
+    LMKD_ANSWERED_NS_FIELD_NUMBER: _builtins.int
+    COULD_KILL_UNTIL_NS_FIELD_NUMBER: _builtins.int
     kind: Global___Lifecycle.Kind.ValueType
     text: _builtins.str
     """One line for a person."""
@@ -468,10 +482,16 @@ class Lifecycle(_message.Message):
     found no room in the kernel's ring buffer, all in all.
     """
     killer_gap_ms: _builtins.int
-    """LMKD_REPLACED, LMKD_RESTORED: for how long nobody killed (0: both did for a moment), and for
-    how long nobody answered on lmkd's socket. Absent: nobody knows since when.
+    """LMKD_REPLACED, HANDLERS_ENDED: for how long nobody killed (0: both did for a moment). Absent:
+    nobody knows since when.
     """
     socket_gap_ms: _builtins.int
+    """LMKD_REPLACED, LMKD_RESTORED: for how long nobody answered on lmkd's socket. Absent: the same."""
+    lmkd_answered_ns: _builtins.int
+    """HANDLERS_ENDED: when lmkd first answered, and until when the handlers could kill at least,
+    of which killer_gap_ms is the difference.
+    """
+    could_kill_until_ns: _builtins.int
     def __init__(
         self,
         *,
@@ -482,13 +502,19 @@ class Lifecycle(_message.Message):
         ring_lost: _builtins.int | None = ...,
         killer_gap_ms: _builtins.int | None = ...,
         socket_gap_ms: _builtins.int | None = ...,
+        lmkd_answered_ns: _builtins.int | None = ...,
+        could_kill_until_ns: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_killer_gap_ms", b"_killer_gap_ms", "_pid", b"_pid", "_ring_lost", b"_ring_lost", "_socket_gap_ms", b"_socket_gap_ms", "_uid", b"_uid", "killer_gap_ms", b"killer_gap_ms", "pid", b"pid", "ring_lost", b"ring_lost", "socket_gap_ms", b"socket_gap_ms", "uid", b"uid"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_could_kill_until_ns", b"_could_kill_until_ns", "_killer_gap_ms", b"_killer_gap_ms", "_lmkd_answered_ns", b"_lmkd_answered_ns", "_pid", b"_pid", "_ring_lost", b"_ring_lost", "_socket_gap_ms", b"_socket_gap_ms", "_uid", b"_uid", "could_kill_until_ns", b"could_kill_until_ns", "killer_gap_ms", b"killer_gap_ms", "lmkd_answered_ns", b"lmkd_answered_ns", "pid", b"pid", "ring_lost", b"ring_lost", "socket_gap_ms", b"socket_gap_ms", "uid", b"uid"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_killer_gap_ms", b"_killer_gap_ms", "_pid", b"_pid", "_ring_lost", b"_ring_lost", "_socket_gap_ms", b"_socket_gap_ms", "_uid", b"_uid", "killer_gap_ms", b"killer_gap_ms", "kind", b"kind", "pid", b"pid", "ring_lost", b"ring_lost", "socket_gap_ms", b"socket_gap_ms", "text", b"text", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_could_kill_until_ns", b"_could_kill_until_ns", "_killer_gap_ms", b"_killer_gap_ms", "_lmkd_answered_ns", b"_lmkd_answered_ns", "_pid", b"_pid", "_ring_lost", b"_ring_lost", "_socket_gap_ms", b"_socket_gap_ms", "_uid", b"_uid", "could_kill_until_ns", b"could_kill_until_ns", "killer_gap_ms", b"killer_gap_ms", "kind", b"kind", "lmkd_answered_ns", b"lmkd_answered_ns", "pid", b"pid", "ring_lost", b"ring_lost", "socket_gap_ms", b"socket_gap_ms", "text", b"text", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__could_kill_until_ns: _TypeAlias = _typing.Literal["could_kill_until_ns"]  # noqa: Y015
+    _WhichOneofArgType__could_kill_until_ns: _TypeAlias = _typing.Literal["_could_kill_until_ns", b"_could_kill_until_ns"]  # noqa: Y015
     _WhichOneofReturnType__killer_gap_ms: _TypeAlias = _typing.Literal["killer_gap_ms"]  # noqa: Y015
     _WhichOneofArgType__killer_gap_ms: _TypeAlias = _typing.Literal["_killer_gap_ms", b"_killer_gap_ms"]  # noqa: Y015
+    _WhichOneofReturnType__lmkd_answered_ns: _TypeAlias = _typing.Literal["lmkd_answered_ns"]  # noqa: Y015
+    _WhichOneofArgType__lmkd_answered_ns: _TypeAlias = _typing.Literal["_lmkd_answered_ns", b"_lmkd_answered_ns"]  # noqa: Y015
     _WhichOneofReturnType__pid: _TypeAlias = _typing.Literal["pid"]  # noqa: Y015
     _WhichOneofArgType__pid: _TypeAlias = _typing.Literal["_pid", b"_pid"]  # noqa: Y015
     _WhichOneofReturnType__ring_lost: _TypeAlias = _typing.Literal["ring_lost"]  # noqa: Y015
@@ -498,7 +524,11 @@ class Lifecycle(_message.Message):
     _WhichOneofReturnType__uid: _TypeAlias = _typing.Literal["uid"]  # noqa: Y015
     _WhichOneofArgType__uid: _TypeAlias = _typing.Literal["_uid", b"_uid"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__could_kill_until_ns) -> _WhichOneofReturnType__could_kill_until_ns | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__killer_gap_ms) -> _WhichOneofReturnType__killer_gap_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lmkd_answered_ns) -> _WhichOneofReturnType__lmkd_answered_ns | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pid) -> _WhichOneofReturnType__pid | None: ...
     @_typing.overload

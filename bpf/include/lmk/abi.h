@@ -275,7 +275,7 @@ enum lmk_op {
 	LMK_OP_CONFIRM = 8,   /* a pidfd of `pid` is held: may it still be signalled? */
 	LMK_OP_SIGNALLED = 9, /* the kill call said kill_result, at signalled_ns */
 	/* Either path; bpf/assist/put_policy.h is who asks. */
-	LMK_OP_POLICY = 10,	/* which policy_slot is in force */
+	LMK_OP_POLICY = 10,	/* which policy_slot is in force, and whether they run */
 	LMK_OP_SET_POLICY = 11, /* puts policy_slot in force; -EBUSY: a decision is under way */
 };
 
@@ -317,7 +317,7 @@ struct lmk_call {
 	__u64 psi_some_total_us;
 	__u64 psi_full_total_us;
 	__u32 psi_full_avg10_pct100;
-	__u32 pad2;
+	__u32 running; /* out, LMK_OP_POLICY: between LMK_OP_INIT and LMK_OP_STOP */
 	struct lmk_sample sample;
 	struct lmk_verdict verdict;
 	__u32 rule_processes[LMK_APP_RULES]; /* with candidates: how many each rule counts for */

@@ -84,7 +84,8 @@ typedef enum _lmk_v1_Lifecycle_Kind {
     lmk_v1_Lifecycle_Kind_LEFTOVERS = 11,
     /* lmkd was stopped, and from now on this session kills in its place. */
     lmk_v1_Lifecycle_Kind_LMKD_REPLACED = 12,
-    /* lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing. */
+    /* lmkd was started again and answers: written before, or as soon as, lmk's handlers stop killing.
+ HANDLERS_ENDED follows. */
     lmk_v1_Lifecycle_Kind_LMKD_RESTORED = 13,
     /* Somebody else started lmkd while it was replaced: the device is being given back to it. */
     lmk_v1_Lifecycle_Kind_LMKD_RETURNED = 14,
@@ -98,7 +99,10 @@ typedef enum _lmk_v1_Lifecycle_Kind {
     lmk_v1_Lifecycle_Kind_OTHER_KILLER_MISSING = 18,
     /* lmkd was started and does not answer: lmk goes on killing in its place until it does, when
  LMKD_RESTORED follows. */
-    lmk_v1_Lifecycle_Kind_LMKD_SILENT = 19
+    lmk_v1_Lifecycle_Kind_LMKD_SILENT = 19,
+    /* lmk's handlers kill nobody any more, after LMKD_RESTORED: the last word of a session that had
+ replaced lmkd, in a run of its own. */
+    lmk_v1_Lifecycle_Kind_HANDLERS_ENDED = 20
 } lmk_v1_Lifecycle_Kind;
 
 typedef enum _lmk_v1_Signal_Kind {
@@ -212,12 +216,19 @@ typedef struct _lmk_v1_Lifecycle {
  found no room in the kernel's ring buffer, all in all. */
     bool has_ring_lost;
     uint64_t ring_lost;
-    /* LMKD_REPLACED, LMKD_RESTORED: for how long nobody killed (0: both did for a moment), and for
- how long nobody answered on lmkd's socket. Absent: nobody knows since when. */
+    /* LMKD_REPLACED, HANDLERS_ENDED: for how long nobody killed (0: both did for a moment). Absent:
+ nobody knows since when. */
     bool has_killer_gap_ms;
     uint32_t killer_gap_ms;
+    /* LMKD_REPLACED, LMKD_RESTORED: for how long nobody answered on lmkd's socket. Absent: the same. */
     bool has_socket_gap_ms;
     uint32_t socket_gap_ms;
+    /* HANDLERS_ENDED: when lmkd first answered, and until when the handlers could kill at least,
+ of which killer_gap_ms is the difference. */
+    bool has_lmkd_answered_ns;
+    uint64_t lmkd_answered_ns;
+    bool has_could_kill_until_ns;
+    uint64_t could_kill_until_ns;
 } lmk_v1_Lifecycle;
 
 /* What the handlers saw, at one moment. Kilobytes are KiB. */
@@ -475,8 +486,8 @@ extern "C" {
 #define _lmk_v1_Lost_Where_ARRAYSIZE ((lmk_v1_Lost_Where)(lmk_v1_Lost_Where_CORRUPT+1))
 
 #define _lmk_v1_Lifecycle_Kind_MIN lmk_v1_Lifecycle_Kind_KIND_UNSPECIFIED
-#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_LMKD_SILENT
-#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_LMKD_SILENT+1))
+#define _lmk_v1_Lifecycle_Kind_MAX lmk_v1_Lifecycle_Kind_HANDLERS_ENDED
+#define _lmk_v1_Lifecycle_Kind_ARRAYSIZE ((lmk_v1_Lifecycle_Kind)(lmk_v1_Lifecycle_Kind_HANDLERS_ENDED+1))
 
 #define _lmk_v1_Signal_Kind_MIN lmk_v1_Signal_Kind_KIND_UNSPECIFIED
 #define _lmk_v1_Signal_Kind_MAX lmk_v1_Signal_Kind_FILE_CACHE_KB
@@ -520,7 +531,7 @@ extern "C" {
 #define lmk_v1_Hello_init_default                {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN, ""}
 #define lmk_v1_Heartbeat_init_default            {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_default                 {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
-#define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Lifecycle_init_default            {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_default               {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_default               {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
 #define lmk_v1_Process_init_default              {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, "", 0, 0}
@@ -533,7 +544,7 @@ extern "C" {
 #define lmk_v1_Hello_init_zero                   {0, "", {0, {0}}, "", "", "", _lmk_v1_KillPath_MIN, "", 0, 0, 0, 0, 0, "", 0, _lmk_v1_Carrier_MIN, ""}
 #define lmk_v1_Heartbeat_init_zero               {0, 0, 0, false, 0}
 #define lmk_v1_Lost_init_zero                    {_lmk_v1_Lost_Where_MIN, 0, 0, 0}
-#define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0, false, 0, false, 0}
+#define lmk_v1_Lifecycle_init_zero               {_lmk_v1_Lifecycle_Kind_MIN, "", false, 0, false, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Sample_init_zero                  {0, 0, 0, false, 0, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, 0, 0, false, 0, false, 0, 0, 0, 0, 0, false, 0, false, 0, false, 0, false, 0, false, 0}
 #define lmk_v1_Signal_init_zero                  {_lmk_v1_Signal_Kind_MIN, 0, 0, 0}
 #define lmk_v1_Process_init_zero                 {0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, 0, false, 0, false, 0, 0, 0, "", 0, 0}
@@ -575,6 +586,8 @@ extern "C" {
 #define lmk_v1_Lifecycle_ring_lost_tag           5
 #define lmk_v1_Lifecycle_killer_gap_ms_tag       6
 #define lmk_v1_Lifecycle_socket_gap_ms_tag       7
+#define lmk_v1_Lifecycle_lmkd_answered_ns_tag    8
+#define lmk_v1_Lifecycle_could_kill_until_ns_tag 9
 #define lmk_v1_Sample_time_ns_tag                1
 #define lmk_v1_Sample_mem_total_kb_tag           2
 #define lmk_v1_Sample_mem_free_kb_tag            3
@@ -753,7 +766,9 @@ X(a, STATIC,   OPTIONAL, UINT32,   uid,               3) \
 X(a, STATIC,   OPTIONAL, UINT32,   pid,               4) \
 X(a, STATIC,   OPTIONAL, UINT64,   ring_lost,         5) \
 X(a, STATIC,   OPTIONAL, UINT32,   killer_gap_ms,     6) \
-X(a, STATIC,   OPTIONAL, UINT32,   socket_gap_ms,     7)
+X(a, STATIC,   OPTIONAL, UINT32,   socket_gap_ms,     7) \
+X(a, STATIC,   OPTIONAL, FIXED64,  lmkd_answered_ns,   8) \
+X(a, STATIC,   OPTIONAL, FIXED64,  could_kill_until_ns,   9)
 #define lmk_v1_Lifecycle_CALLBACK NULL
 #define lmk_v1_Lifecycle_DEFAULT NULL
 
@@ -926,7 +941,7 @@ extern const pb_msgdesc_t lmk_v1_OtherKill_Sender_msg;
 #define lmk_v1_Hello_size                        742
 #define lmk_v1_KillReport_size                   3315
 #define lmk_v1_KillTimes_size                    74
-#define lmk_v1_Lifecycle_size                    199
+#define lmk_v1_Lifecycle_size                    217
 #define lmk_v1_Lost_size                         30
 #define lmk_v1_OtherKill_Sender_size             131
 #define lmk_v1_OtherKill_size                    515
