@@ -24,6 +24,7 @@ __all__ = [
     "Record",
     "Refusal",
     "Registry",
+    "build_feed",
     "build_server",
     "connect",
     "killed",
@@ -40,6 +41,7 @@ _FLAGS = [
     "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_GNU_SOURCE",
     "-Ibpf/include", "-Ibpf", "-Ibpf/agent",
 ]  # fmt: skip
+_SHARED = ("-shared", "-fPIC")
 _HERE = Path(__file__).parent.parent / "lmkd"
 _WORDS = 20
 
@@ -299,6 +301,15 @@ def build_server(directory: Path) -> Path:
     return output
 
 
+def build_feed(directory: Path) -> Path:
+    """The library of device-tests/lmkd/feed.c."""
+    agent = source_root() / "bpf" / "agent"
+    output = directory / "feed.so"
+    parts = ("lmkd_feed", "lmkd_registry", "process", "exit_code")
+    _compile([*(agent / f"{part}.c" for part in parts), _HERE / "feed.c"], output, *_SHARED)
+    return output
+
+
 def _fields(report: Killed) -> ctypes.Array[ctypes.c_int64]:
     values: Sequence[int] = astuple(report)
     return (ctypes.c_int64 * len(values))(*values)
@@ -318,7 +329,7 @@ def _library() -> ctypes.CDLL:
     sources = [agent / f"lmkd_{part}.c" for part in ("packet", "registry", "report")]
     sources.append(_HERE / "flat.c")
     with tempfile.TemporaryDirectory() as scratch:
-        _compile(sources, Path(scratch) / "flat.so", "-shared", "-fPIC")
+        _compile(sources, Path(scratch) / "flat.so", *_SHARED)
         library = ctypes.CDLL(str(Path(scratch) / "flat.so"))
     library.flat_text.restype = ctypes.c_char_p
     library.flat_registry_size.restype = ctypes.c_size_t
