@@ -36,10 +36,16 @@ bool lmkd_silent(const char *dir)
 	return boot_note_read(dir, SILENT, nothing, sizeof(nothing));
 }
 
-static void note_silent(const char *dir)
+/* Said when the count is a power of two: it may be asked for days. */
+static void note_silent(const char *dir, int why)
 {
+	static unsigned int count;
 	int error = lmkd_silent(dir) ? 0 : boot_note_write(dir, SILENT, "");
 
+	count++;
+	if (!(count & (count - 1)))
+		log_line("lmkd: no answer on " LMKD_SOCKET ", %u times so far: %s", count,
+			 strerror(-why));
 	if (error)
 		log_line("lmkd: %s/" SILENT ": %s", dir, strerror(-error));
 }
@@ -57,8 +63,7 @@ int lmkd_restore(const char *dir, __u64 patience_ns, __u64 *answered_ns)
 	/* Asked all the same: somebody else may have started it. */
 	error = lmkd_service_wait(patience_ns, answered_ns);
 	if (error) {
-		log_line("lmkd: no answer on " LMKD_SOCKET ": %s", strerror(-error));
-		note_silent(dir);
+		note_silent(dir, error);
 		return start_error ? start_error : error;
 	}
 	lmkd_replaced_forget(dir);

@@ -174,8 +174,6 @@ static enum lmkd_refusal set_targets(struct lmkd_server *server, const struct lm
 static void set_adjs(struct lmkd_server *server, const struct lmkd_client *client,
 		     const struct lmkd_packet *packet)
 {
-	const struct lmkd_hooks *hooks = &server->hooks;
-
 	/* Each for itself, as in lmkd: one that is bad or gone keeps none of the rest out. */
 	for (__u32 i = 0; i < packet->count; i++) {
 		const struct lmkd_process *process = &packet->processes[i];
@@ -183,9 +181,9 @@ static void set_adjs(struct lmkd_server *server, const struct lmkd_client *clien
 
 		if (!refusal)
 			refusal = lmkd_set_adj(&server->registry, client->pid, process);
-		if (!refusal && hooks->registered)
-			refusal =
-				hooks->registered(hooks->context, &server->registry, process->pid);
+		if (!refusal && server->hooks.registered)
+			refusal = server->hooks.registered(server->hooks.context, &server->registry,
+							   process->pid);
 		if (refusal)
 			refuse(server, client, packet->command, refusal);
 	}
@@ -201,11 +199,9 @@ static int update_props(struct lmkd_server *server)
 /* 0: now; 1: already; -1: too early. */
 static int note_boot(struct lmkd_server *server)
 {
-	const struct lmkd_hooks *hooks = &server->hooks;
-
 	if (server->booted)
 		return 1;
-	if (hooks->boot_completed && !hooks->boot_completed(hooks->context))
+	if (server->hooks.boot_completed && !server->hooks.boot_completed(server->hooks.context))
 		return -1;
 	server->booted = true;
 	return 0;
