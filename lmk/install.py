@@ -330,7 +330,8 @@ def stop_agent(root: Root, facts: Facts) -> None:
         # Somebody removed the program under a session; its pins are all that is left.
         command = f"rm -rf {PIN_DIRECTORY} {directory}/session"
         if facts.lmkd_stopped:
-            command = f"setprop ctl.start lmkd && rm {directory}/lmkd-stopped && {command}"
+            notes = f"{directory}/lmkd-stopped {directory}/lmkd-silent"
+            command = f"setprop ctl.start lmkd && rm -f {notes} && {command}"
         if facts.units_stopped:
             note = f"{directory}/units-stopped"
             names = f"$(tail -n +2 {note} | cut -d' ' -f1)"

@@ -33,7 +33,7 @@ bool lmkd_silent(const char *dir)
 {
 	char nothing[8];
 
-	return boot_note_read(dir, SILENT, nothing, sizeof(nothing));
+	return lmkd_replaced(dir) && boot_note_read(dir, SILENT, nothing, sizeof(nothing));
 }
 
 /* Said when the count is a power of two: it may be asked for days. */

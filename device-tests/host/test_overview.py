@@ -227,3 +227,10 @@ def test_lmkds_socket_is_shown_where_it_is_served() -> None:
     now.lmkd_socket.refused.add(name="gone", value=0)
     words = " ".join(page(now).split())
     assert "5 kills told (2 later); amiss: kernel thread 4, 1 clients that did not read" in words
+
+
+def test_an_lmkd_that_does_not_answer_is_shown() -> None:
+    now = status()
+    now.lmkd_silent = True
+    row = next(line for line in page(now).splitlines() if line.startswith("lmkd "))
+    assert "was started and does not answer" in row

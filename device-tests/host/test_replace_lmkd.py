@@ -64,6 +64,11 @@ def test_a_permanent_install_is_said() -> None:
     assert not any("for good" in note for note in parse_look(PHONE)["notes"])
 
 
+def test_an_lmkd_that_was_started_and_does_not_answer_is_said() -> None:
+    (_, note) = parse_look(PHONE + "silent=1\n")["notes"]
+    assert "does not answer" in note
+
+
 def test_selinux_that_does_not_enforce_is_in_nobodys_way() -> None:
     shell = PHONE.replace("u:r:su:s0", "u:r:shell:s0").replace("enforcing=1", "enforcing=0")
     assert parse_look(shell)["possible"]
