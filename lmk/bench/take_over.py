@@ -88,8 +88,8 @@ def bench_take_over(
         with trial.replaced() as session:
             hello = session.hello
         records: list[Record] = []
-        # What is measured begins with the next run.
-        first = Position(hello.boot_id, hello.run + 1, 1)
+        # What is measured begins after the last word of that session, which is a run of its own.
+        first = Position(hello.boot_id, hello.run + 2, 1)
         for name, one in trial.kinds.items():
             for done in range(0, rounds, _SHOWN):
                 many = range(done, min(rounds, done + _SHOWN))
