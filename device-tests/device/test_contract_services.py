@@ -63,6 +63,13 @@ def test_end_of_a_service_is_seen_soon_and_costs_no_cpu(subject: Device) -> None
         assert stream.read() == b""
 
 
+def test_a_service_that_ends_with_something_unread_has_just_ended(subject: Device) -> None:
+    """As a program that is killed while it is being told something."""
+    with subject.open("exec:read line; echo $line; kill -9 $$") as stream:
+        stream.write(b"first\nsecond\n")
+        assert read_all(stream) == b"first\n"
+
+
 def test_read_timeout_loses_nothing(subject: Device) -> None:
     with subject.open("exec:read go; echo first; read go; echo second") as stream:
         for word in (b"first\n", b"second\n"):

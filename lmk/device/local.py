@@ -83,7 +83,7 @@ class LocalDevice(ShellDevice):
                     raise
         else:
             connection = self._connect(service, kind, name, timeout.total_seconds())
-        stream = SocketService(connection, service, self._serial, self._forget)
+        stream = SocketService(connection, service, self._serial, self._forget, reset_ends=True)
         with self._lock:
             self._streams[stream] = process
         return stream

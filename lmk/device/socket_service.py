@@ -27,6 +27,8 @@ class SocketService(Closing):
     :param link: a socket that carries the service and nothing else.
     :param name: how errors call the device.
     :param on_close: called once with it after :meth:`close`.
+    :param reset_ends: a reset is an end like any other: it comes from who ended without reading
+        all that was written, and not from a link, since there is none.
     """
 
     def __init__(
@@ -35,12 +37,15 @@ class SocketService(Closing):
         service: str,
         name: str,
         on_close: Callable[[SocketService], None],
+        *,
+        reset_ends: bool = False,
     ) -> None:
         link.setblocking(False)
         self._link = link
         self._service = service
         self._name = name
         self._on_close = on_close
+        self._reset_ends = reset_ends
         self._data = bytearray()
         self._ended = False
         self._closed = False
@@ -156,6 +161,9 @@ class SocketService(Closing):
                 continue
             except OSError as error:
                 if self._is_closed():
+                    return
+                if self._reset_ends and isinstance(error, ConnectionResetError):
+                    self._ended = True
                     return
                 raise self.failed(f"the link broke: {error.strerror or error}") from error
             self._data += piece
