@@ -13,6 +13,7 @@ from pathlib import Path
 from lmk.cache import cache_root
 
 ROOT = Path(__file__).resolve().parent.parent
+_CONSTRAINT = ("--constraint", str(ROOT / "tools" / "constraints.txt"))
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,33 @@ class Installed:
 
 def install_wheel(directory: Path) -> Installed:
     """Build the wheel of the checkout and install it into an empty environment."""
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-         "--wheel-dir", str(directory), str(ROOT)],
-        check=True,
-        env=_environment(),
-    )  # fmt: skip
-    (wheel,) = directory.glob("lmk-*.whl")
+    wheel = _wheel(directory)
     place = directory / "environment"
     venv.create(place, with_pip=True)
+    _pip(place / "bin" / "python", "install", *_CONSTRAINT, str(wheel))
+    return Installed(place, _cache_without_builds(directory / "cache"))
+
+
+def install_wheel_at(modules: Path, scratch: Path) -> None:
+    """Build the wheel and put it with all that it needs into a folder of modules."""
+    _pip(Path(sys.executable), "install", *_CONSTRAINT, "--no-compile", "--target", str(modules),
+         str(_wheel(scratch)))  # fmt: skip
+
+
+def _wheel(directory: Path) -> Path:
+    _pip(Path(sys.executable), "wheel", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", str(directory), str(ROOT))  # fmt: skip
+    (wheel,) = directory.glob("lmk-*.whl")
+    return wheel
+
+
+def _pip(python: Path, action: str, *words: str) -> None:
     subprocess.run(
-        [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet",
-         "--constraint", str(ROOT / "tools" / "constraints.txt"), str(wheel)],
+        [str(python), "-m", "pip", action, "--quiet", *words],
         check=True,
         env=_environment(),
-        cwd=place,
-    )  # fmt: skip
-    return Installed(place, _cache_without_builds(directory / "cache"))
+        cwd=python.parent,
+    )
 
 
 def _cache_without_builds(cache: Path) -> Path:

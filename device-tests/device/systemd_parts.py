@@ -7,9 +7,10 @@ import contextlib
 import os
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from take_over_parts import Said
 
@@ -22,6 +23,7 @@ from lmk.workload.conversation import Conversation
 from lmk.workload.install import install
 
 __all__ = [
+    "KILLERS",
     "OOMD",
     "Heard",
     "active",
@@ -34,19 +36,25 @@ __all__ = [
 ]
 
 OOMD = "systemd-oomd.service"
+KILLERS = (OOMD, "earlyoom.service", "nohang.service")
 _PATIENCE = timedelta(seconds=120)
 
 
 @contextmanager
 def booted_systemd(
-    variant: str, *kernel_arguments: str, kernel: str | None = None
+    variant: str,
+    *kernel_arguments: str,
+    kernel: str | None = None,
+    packages: Sequence[str] = (),
+    system: Sequence[Path] = (),
 ) -> Iterator[Guest]:
-    """A guest of this process alone, with systemd-oomd and earlyoom to start."""
+    """A guest of this process alone, with systemd-oomd, earlyoom and `packages` to start."""
     guest = virtual.up(
         f"virtual{f':{kernel}' if kernel else ''}#{variant}-{os.getpid()}",
         kernel_arguments=kernel_arguments,
-        debian=("systemd-oomd", "earlyoom"),
+        debian=("systemd-oomd", "earlyoom", *packages),
         init="systemd",
+        system=system,
         detached=False,
     )
     try:
@@ -62,7 +70,7 @@ def active(root: Root, name: str) -> bool:
 def killers(root: Root) -> set[str]:
     """Who would kill now."""
     linked = root.run("[ -e /sys/fs/bpf/lmk/links ]").exit_code == 0
-    others = {name for name in (OOMD, "earlyoom.service") if active(root, name)}
+    others = {name for name in KILLERS if active(root, name)}
     return others | ({"lmk"} if linked else set())
 
 
