@@ -20,7 +20,7 @@ from lmk.virtual.kernels import Abi
 __all__ = ["build"]
 
 #: Raise when what :func:`_finish` does changes; the files are in the key by themselves.
-_LAYOUT = "systemd root 2"
+_LAYOUT = "systemd root 3"
 _ADBD_SUITE = "bookworm-backports"
 _FILES = {
     "systemd/adbd.service": "etc/systemd/system/adbd.service",
@@ -34,6 +34,8 @@ _LINKS = {
     "var/run": "/run",
     "etc/mtab": "/proc/mounts",
 }
+#: base-files makes them elsewhere; nohang.service has to find them.
+_FOLDERS = ("boot", "home", "root")
 #: The guest's rc has done it, or nobody is there to need it.
 _MASKED = (
     "dev-hugepages.mount",
@@ -81,7 +83,7 @@ def build(packages: Sequence[str], abi: Abi) -> Path:
     debs = debian.fetch(own, suite, arch)
     adbd = [name for name in debian.closure(["adbd"], _ADBD_SUITE, arch) if name not in own]
     debs += debian.fetch(adbd, _ADBD_SUITE, arch)
-    layout: list[str | bytes] = [_LAYOUT, repr((_FILES, _LINKS, _MASKED))]
+    layout: list[str | bytes] = [_LAYOUT, repr((_FILES, _LINKS, _FOLDERS, _MASKED))]
     layout += [_rootfs(name) for name in _SHARED]
     return debian_root.image(debs, layout, _finish)
 
@@ -106,7 +108,8 @@ def _finish(tree: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.symlink_to(target)
-    (tree / "boot").mkdir(exist_ok=True)
+    for folder in _FOLDERS:
+        (tree / folder).mkdir(exist_ok=True)
     # Empty: systemd takes one for this boot.
     (tree / "etc/machine-id").write_text("")
     users, groups = _declared(tree)
