@@ -42,6 +42,10 @@ _START_TIMEOUT = timedelta(seconds=180)
 #: Of it up to 12 s are for lmkd's answer.
 _STOP_TIMEOUT = timedelta(seconds=60)
 
+#: The kernel's word behind the path of a program whose file is gone, or another by now.
+_DELETED = " (deleted)"
+_DELETED_GLOB = " ?deleted?"  # no shell takes it for anything else
+
 # One round trip. POSIX shell of toybox, busybox and mksh alike; every line KEY=VALUE.
 _GATHER = r"""
 echo uid=$(id -u); echo abi=$(uname -m); echo kernel=$(uname -r)
@@ -337,13 +341,26 @@ def stop_agent(root: Root, facts: Facts) -> None:
             names = f"$(tail -n +2 {note} | cut -d' ' -f1)"
             command = f"systemctl start -- {names} && rm {note} && {command}"
     if facts.session is not None and facts.session.program:
-        # The one that runs knows best; one that is installed for good lies elsewhere.
-        program = shlex.quote(facts.session.program)
-        stop = f"{program} stop --dir {directory}"
-        command = f"if [ -x {program} ]; then {stop}; else {command}; fi"
+        command = _by_the_session(facts.session, command)
     result = root.run(command, timeout=_STOP_TIMEOUT)
     if result.exit_code != 0:
         raise _agent_error("detaching failed", result, facts)
+
+
+def _by_the_session(session: SessionFile, otherwise: str) -> str:
+    """Stop by the agent of the session, which may be installed for good, outside of the folder.
+
+    The one that runs knows best, also when another file has taken its place since or none has.
+    Its pid may have become another's; so what runs there is asked for.
+    """
+    program = shlex.quote(session.program.removesuffix(_DELETED))
+    running = f"/proc/{session.agent_pid}/exe"
+    stop = f"stop --dir {session.directory}"
+    return (
+        f"p=$(readlink {running}); "
+        f'if [ "${{p%{_DELETED_GLOB}}}" = {program} ]; then {running} {stop}; '
+        f"elif [ -x {program} ]; then {program} {stop}; else {otherwise}; fi"
+    )
 
 
 def _passing(facts: Facts, file: BundleFile, mark: str) -> str:

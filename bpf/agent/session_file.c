@@ -52,14 +52,30 @@ int read_boot_id(char boot_id[40])
 	return 0;
 }
 
+/* Where this program lies; after an update, where the newer one does. */
+static void find_program(char *path, size_t size)
+{
+	static const char gone[] = " (deleted)"; /* the kernel's word, d_path() */
+	ssize_t length = readlink("/proc/self/exe", path, size - 1);
+	size_t kept = length < 0 ? 0 : (size_t)length;
+
+	path[kept] = 0;
+	if (kept < sizeof(gone) || strcmp(path + kept - (sizeof(gone) - 1), gone) ||
+	    !access(path, F_OK))
+		return;
+	kept -= sizeof(gone) - 1;
+	path[kept] = 0;
+	if (access(path, X_OK))
+		path[kept] = gone[0];
+}
+
 int session_write(const char *dir, const struct session *session)
 {
 	char path[160], text[1024], token[2 * TOKEN_BYTES + 1];
-	char program[160] = "";
+	char program[160];
 	int length;
 
-	if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
-		program[0] = 0;
+	find_program(program, sizeof(program));
 	for (int i = 0; i < TOKEN_BYTES; i++)
 		snprintf(token + 2 * i, 3, "%02x", session->token[i]);
 	length = snprintf(text, sizeof(text),

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 from conftest import connected
 from killing import daemons, kill_9
-from systemd_parts import OOMD, active, booted_systemd, killers
-from take_over_parts import harmless, until
+from systemd_parts import OOMD, Heard, active, booted_systemd, killers
+from take_over_parts import harmless, only, until
 
 import lmk
 from lmk.build import build
@@ -20,6 +20,7 @@ from lmk.install import gather
 from lmk.package import systemd
 from lmk.policy import Policy
 from lmk.proto.policy_pb2 import OtherKiller
+from lmk.proto.record_pb2 import Lifecycle
 
 pytestmark = pytest.mark.virtual_only
 
@@ -110,3 +111,35 @@ def test_a_host_takes_over_and_detach_ends_the_service(
     until(lambda: not active(root, "lmk.service"))
     assert root.run("systemctl is-failed lmk.service").exit_code != 0
     assert killers(root) == {OOMD}
+
+
+@pytest.mark.parametrize("update", ["replaced", "removed"])
+def test_an_updated_agent_is_found_by_status_and_detach(
+    device: Device, root: Root, installed: None, update: str
+) -> None:
+    """The one that runs is another file than the one in its place, or than any."""
+    program = f"{_PREFIX}/lib/lmk/lmk-agent"
+    # Another content in another file, and the same program.
+    root.run(f"cp -p {program} {program}.old; (cat {program}; echo) >{program}.new")
+    root.run(f"chmod 755 {program}.new")
+    root.run(f"mv {program}.new {program}" if update == "replaced" else f"rm {program}")
+    first = gather(root).session
+    assert first is not None
+    # Whoever takes its place writes anew where its program lies.
+    kill_9(root, first.agent_pid)
+    until(lambda: (now := gather(root).session) is not None and now.agent_pid != first.agent_pid)
+    second = gather(root).session
+    assert second is not None
+    assert second.program == (program if update == "replaced" else f"{program} (deleted)")
+    session = lmk.connect_session(device)
+    assert session.status().agent_pid == second.agent_pid
+    heard = Heard(session)
+    try:
+        assert lmk.detach(device)
+        assert killers(root) == {OOMD}
+        only(heard.all(), Lifecycle.DETACHED)
+        assert root.run("pidof lmk-agent").text == ""
+    finally:
+        # Without its program the unit fails at its end, and would be tried again.
+        root.run("systemctl stop lmk.service; systemctl reset-failed")
+        root.run(f"rm -f {program}.new; mv {program}.old {program}")
