@@ -178,9 +178,10 @@ static void mount_bpffs(void)
 /* One session per directory, and one with handlers per device. */
 static void take_locks(const struct start_options *options)
 {
-	int dir = lock_dir(options->dir), pins;
+	int dir = lock_dir(options->dir), stopping = stop_wait(options->dir), pins;
 
 	take_lock(dir, options);
+	close(stopping);
 	write_holder(dir, options->holder);
 	place_fd(dir, FD_DIR_LOCK);
 	if (!options->with_handlers)

@@ -36,6 +36,12 @@ enum stop_what {
 /* Prints one line of JSON and returns an exit code, or fail()s. */
 int stop_main(const char *dir, enum stop_what what);
 
+/*
+ * Waits for a `stop` that is at work in DIR: it asks whoever has come meanwhile to go, and a new
+ * session is not meant. Closed, it holds up no other. fail()s.
+ */
+int stop_wait(const char *dir);
+
 /* Makes DIR, or checks it: a directory of root's that nobody else may write. fail()s. */
 void prepare_dir(const char *dir);
 

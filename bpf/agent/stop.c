@@ -182,7 +182,27 @@ static void remove_pins(const char *dir, bool patient)
 		     lmkd_replaced(dir) ? "lmkd" : "the other killer", strerror(-error));
 }
 
-int stop_main(const char *dir, enum stop_what wanted)
+static int stop_lock(const char *dir, int how)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/stopping", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		fail(EXIT_USAGE, "%s: %s", path, strerror(errno));
+	while (flock(fd, how))
+		if (errno != EINTR)
+			fail(EXIT_BUG, "%s: flock: %s", path, strerror(errno));
+	return fd;
+}
+
+int stop_wait(const char *dir)
+{
+	return stop_lock(dir, LOCK_SH);
+}
+
+static int stop_session(const char *dir, enum stop_what wanted)
 {
 	struct session session;
 	const char *what = "nothing";
@@ -190,7 +210,6 @@ int stop_main(const char *dir, enum stop_what wanted)
 	bool known;
 	int lock;
 
-	prepare_dir(dir);
 	known = session_read(dir, &session) == 0;
 	snprintf(path, sizeof(path), "%s/lock", dir);
 	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -229,4 +248,18 @@ int stop_main(const char *dir, enum stop_what wanted)
 	}
 	printf("{\"stopped\": \"%s\"}\n", what);
 	return EXIT_OK;
+}
+
+int stop_main(const char *dir, enum stop_what wanted)
+{
+	int stopping, code;
+
+	prepare_dir(dir);
+	/* The others ask nobody to go, and one of them may wait for long. */
+	if (wanted != STOP_SESSION)
+		return stop_session(dir, wanted);
+	stopping = stop_lock(dir, LOCK_EX);
+	code = stop_session(dir, wanted);
+	close(stopping);
+	return code;
 }

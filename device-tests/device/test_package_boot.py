@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ pytestmark = [pytest.mark.virtual_only, pytest.mark.timeout(1800)]
 
 #: Boot, verifier and take-over, of an emulated device on a machine that does much else.
 _BOOTED_S = 600.0
-_ON = {"persist.lmk.enabled": "1"}
+_SWITCH = "persist.lmk.enabled"
+_ON = {_SWITCH: "1"}
+_PATIENCE = timedelta(seconds=120)
 
 
 def packaged(abi: str) -> list[Packaged]:
@@ -158,6 +161,31 @@ def test_an_installed_device_has_one_killer_after_each_boot(
             assert property_of(root, "init.svc.lmk") == "", "it was never started"
             root.run("setprop persist.lmk.enabled 1")
             is_lmks(root)
+
+
+def test_it_ends_as_the_switch_was_set_last(
+    pytestconfig: pytest.Config, tmp_path: Path, abi: str
+) -> None:
+    with (
+        booted_phone(pytestconfig, tmp_path, packaged(abi), abi, _ON) as phone,
+        phone.connected() as (device, root),
+    ):
+        is_lmks(root)
+        before = property_of(root, "init.svc_debug_pid.lmk")
+        # Its end has begun, and a 1 comes before it is over.
+        begun = f"until [ $(grep -c exec_ {LOG}) -gt $n ]; do :; done"
+        root.run(f"n=$(grep -c exec_ {LOG}); setprop {_SWITCH} 0; {begun}; setprop {_SWITCH} 1")
+        until(lambda: property_of(root, "init.svc_debug_pid.lmk") not in ("", before))
+        is_lmks(root)
+        # Just when it is over.
+        over = "until [ $(getprop init.svc.lmk) = stopped ]; do :; done"
+        root.run(f"setprop {_SWITCH} 0; {over}; setprop {_SWITCH} 1", timeout=_PATIENCE)
+        is_lmks(root)
+        # By somebody else, it stays ended.
+        assert lmk.detach(device)
+        until(lambda: "exec_" in log_of(root).rpartition(" end lmk ")[2])
+        is_lmkds(root)
+        assert property_of(root, "init.svc.lmk") == "stopped"
 
 
 def test_a_session_leaves_nothing_in_force_over_a_reboot(
