@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ActivityManager's end of lmkd's socket on a guest: a stand-in that connects and reconnects."""
+"""ActivityManager's end of lmkd's socket on a guest: a stand-in that connects and reconnects.
+
+:class:`ActivityManager` sends what a test tells it to, packet by packet; :class:`ProcessList` what
+AOSP's class of that name does as processes start, change and end.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
 
 from take_over_parts import server, until
 
@@ -22,15 +27,19 @@ __all__ = [
     "BOOT_COMPLETED",
     "GETKILLCNT",
     "MAIN_UID",
+    "MINFREE_LEVELS",
     "PROCKILL",
     "PROCPRIO",
     "PROCPURGE",
     "PROCREMOVE",
+    "PROCS_PRIO",
     "START_MONITORING",
     "STAT_KILL_OCCURRED",
     "UPDATE_PROPS",
     "ActivityManager",
     "Event",
+    "ProcessList",
+    "Registered",
     "adj_of",
     "app",
     "await_adj",
@@ -40,6 +49,9 @@ __all__ = [
 PROCPRIO, PROCREMOVE, PROCPURGE, GETKILLCNT = 1, 2, 3, 4
 PROCKILL, STAT_KILL_OCCURRED = 6, 8
 UPDATE_PROPS, START_MONITORING, BOOT_COMPLETED = 7, 9, 10
+PROCS_PRIO, PROCS_MAX = 11, 3
+#: ``sys.lmk.minfree_levels`` as the stand-in's LMK_TARGET has it: pages, oom_score_adj.
+MINFREE_LEVELS = "18432:0,23040:100,27648:200,32256:250,55296:900,80640:950"
 #: Of an app as it runs, and as ActivityManager says.
 APP_UID, MAIN_UID = 19001, 10123
 _PATIENCE = timedelta(seconds=60)
@@ -66,7 +78,7 @@ class ActivityManager:
         self.log = f"/run/{name}.log"
 
     @classmethod
-    def started(cls, device: Device, name: str) -> ActivityManager:
+    def started(cls, device: Device, name: str) -> Self:
         """One that runs from now on, and a client of the socket that there is."""
         root = find_root(device)
         program = stand_in("activity_manager", device.run("uname -m").text.strip())
@@ -105,12 +117,79 @@ class ActivityManager:
     def await_packet(self, command: int) -> bytes:
         return until(lambda: self.packets(command))[-1]
 
-    def kill_count(self) -> int:
-        before = len(self.packets(GETKILLCNT))
-        self.send(GETKILLCNT, 1001, 0)
-        reply = until(lambda: self.packets(GETKILLCNT)[before:])[0]
+    def kill_count(self, lowest: int = 1001, highest: int = 0) -> int:
+        """Of those with such an oom_score_adj; as it is: of all.
+
+        The reply is told apart as by LmkdConnection.isReplyExpected(): of that length, and that
+        command. Whatever else comes meanwhile is none.
+        """
+
+        def replies() -> list[bytes]:
+            return [packet for packet in self.packets(GETKILLCNT) if len(packet) == 8]
+
+        before = len(replies())
+        self.send(GETKILLCNT, lowest, highest)
+        (reply,) = until(lambda: replies()[before:])
         count: int = struct.unpack(">ii", reply)[1]
         return count
+
+    def kills(self) -> list[tuple[int, int]]:
+        """pid and uid of each LMK_PROCKILL that has come."""
+        packets = self.packets(PROCKILL)
+        return [(pid, uid) for _, pid, uid in (struct.unpack(">iii", one[:12]) for one in packets)]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A process as ProcessList knows it."""
+
+    uid: int
+    adj: int
+    service: bool
+
+
+class ProcessList(ActivityManager):
+    """It says what it knows as AOSP's does: when a process starts, changes and ends.
+
+    A new connection is told of nobody: that is ProcessList's way, too. Who it knows comes back
+    with the next change of adj.
+    """
+
+    def __init__(self, root: Root, name: str) -> None:
+        super().__init__(root, name)
+        self.processes: dict[int, Registered] = {}
+
+    def begin(self, pid: int, uid: int, adj: int, *, service: bool = False) -> None:
+        """A process starts."""
+        self.processes[pid] = Registered(uid, adj, service)
+        self.send(PROCPRIO, *self._words(pid))
+
+    def move(self, adjs: Mapping[int, int]) -> None:
+        """One or several, by pid, get another adj: several at once in one packet, as of 15."""
+        for pid, adj in adjs.items():
+            known = self.processes[pid]
+            self.processes[pid] = Registered(known.uid, adj, known.service)
+        pids = list(adjs)
+        if len(pids) == 1:
+            self.send(PROCPRIO, *self._words(pids[0]))
+            return
+        for first in range(0, len(pids), PROCS_MAX):
+            some = pids[first : first + PROCS_MAX]
+            self.send(PROCS_PRIO, *(word for pid in some for word in self._words(pid)))
+
+    def forget(self, pid: int) -> None:
+        """A process has ended, or is to be killed by ActivityManager itself."""
+        del self.processes[pid]
+        self.send(PROCREMOVE, pid)
+
+    def await_adjs(self) -> None:
+        """Until each has the adj that it was given."""
+        for pid, known in self.processes.items():
+            await_adj(self._root, pid, known.adj)
+
+    def _words(self, pid: int) -> tuple[int, int, int, int]:
+        known = self.processes[pid]
+        return pid, known.uid, known.adj, int(known.service)
 
 
 def on_request() -> Policy:

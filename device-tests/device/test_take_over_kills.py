@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -63,12 +62,6 @@ def reports(session: Session, run: int) -> list[KillReport]:
         return [record.kill for record in stream if record.HasField("kill")]
 
 
-def told(found: ActivityManager) -> list[tuple[int, int]]:
-    """pid and uid of each LMK_PROCKILL."""
-    packets = found.packets(PROCKILL)
-    return [(pid, uid) for _, pid, uid in (struct.unpack(">iii", one[:12]) for one in packets)]
-
-
 def test_a_kill_is_told_when_the_signal_is_sent(device: Device, root: Root) -> None:
     wanted = on_request()
     # Until then the record waits for the victim's end.
@@ -85,7 +78,7 @@ def test_a_kill_is_told_when_the_signal_is_sent(device: Device, root: Root) -> N
         (heard,) = [event for event in found.events() if event.packet[:4] == b"\0\0\0\6"]
         assert report.times.signalled_ns < heard.time_ns < report.times.exited_ns
         assert found.kill_count() == 1
-        assert told(found) == [(pid, APP_UID)]
+        assert found.kills() == [(pid, APP_UID)]
         assert len(found.packets(STAT_KILL_OCCURRED)) == 1
 
 
@@ -99,13 +92,13 @@ def test_a_kill_that_nobody_heard_of_is_told_once_also_by_a_later_agent(
     kill_9(root, session.status().agent_pid)
     until(lambda: server(root) == "lmk-agent")
     with manager(device, "am-later") as found:
-        until(lambda: told(found))
+        until(lambda: found.kills())
         assert session.status().lmkd_socket.kills_told_later == 1
         connections = found.count("connected")
         kill_9(root, session.status().agent_pid)
         until(lambda: found.count("connected") > connections)
         found.kill_count()
-        assert told(found) == [(pid, APP_UID)]
+        assert found.kills() == [(pid, APP_UID)]
         assert len(found.packets(STAT_KILL_OCCURRED)) == 1
 
 
@@ -138,15 +131,15 @@ def test_kills_without_an_agent_are_told_by_the_next(device: Device, root: Root)
         root.run(f"kill -STOP {status.guardian_pid} && kill -9 {status.agent_pid}")
         pids = [killed_by_handlers(device, root)]
         root.run(f"kill -CONT {status.guardian_pid}")
-        until(lambda: len(told(found)) >= len(pids))
+        until(lambda: len(found.kills()) >= len(pids))
         found.kill_count()
-        assert told(found) == [(pid, APP_UID) for pid in pids]
+        assert found.kills() == [(pid, APP_UID) for pid in pids]
         # Agent and guardian: the handlers go on until somebody attaches.
         status = session.status()
         kill_9(root, status.guardian_pid, status.agent_pid)
         pids.append(killed_by_handlers(device, root))
         replaced(device, on_request())
-        until(lambda: len(told(found)) >= len(pids))
+        until(lambda: len(found.kills()) >= len(pids))
         found.await_server("lmk-agent")
         found.kill_count()
-        assert told(found) == [(pid, APP_UID) for pid in pids]
+        assert found.kills() == [(pid, APP_UID) for pid in pids]

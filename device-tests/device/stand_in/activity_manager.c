@@ -4,9 +4,11 @@
 //
 //     activity_manager --log FILE --send FIFO      returns once it runs
 //
-// What ProcessList.onLmkdConnect() sends it sends on each connection. Each line of FIFO, words in
-// hex, is one packet; FILE gets a line for each event: CLOCK_BOOTTIME in ns, `connected`, `closed`
-// or `got`, and for that what came, in hex.
+// What ProcessList.onLmkdConnect() sends it sends on each connection: that forgets who was
+// registered, and registers nobody. Each line of FIFO, words in hex, is one packet, which waits
+// while there is no connection; FILE gets a line for each event: CLOCK_BOOTTIME in ns, `connected`,
+// `closed`, `dropped` (a packet that the connection did not take any more) or `got`, and for that
+// what came, in hex.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +27,7 @@
 #define SYSTEM	     1000
 #define RECONNECT_MS 1000 /* LmkdConnection's */
 #define WORDS_MAX    16
+#define PAGE_KB	     4
 
 enum { TARGET = 0, PROCPURGE = 3, SUBSCRIBE = 5 };
 
@@ -59,14 +62,21 @@ static int send_words(int fd, const uint32_t *words, size_t count)
 static int come(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/socket/lmkd"};
-	const uint32_t purge[] = {PROCPURGE}, target[] = {TARGET, 18432, 0, 147456, 950};
+	const uint32_t purge[] = {PROCPURGE};
+	/* Of a 64-bit phone with a large screen: updateOomLevels(). */
+	const uint32_t target[] = {
+		TARGET, 73728 / PAGE_KB,  0,   92160 / PAGE_KB,	 100, 110592 / PAGE_KB,
+		200,	129024 / PAGE_KB, 250, 221184 / PAGE_KB, 900, 322560 / PAGE_KB,
+		950,
+	};
 	const uint32_t kills[] = {SUBSCRIBE, 0}, stats[] = {SUBSCRIBE, 1};
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		_exit(4);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) || send_words(fd, purge, 1) ||
-	    send_words(fd, target, 5) || send_words(fd, kills, 2) || send_words(fd, stats, 2)) {
+	    send_words(fd, target, sizeof(target) / sizeof(target[0])) ||
+	    send_words(fd, kills, 2) || send_words(fd, stats, 2)) {
 		close(fd);
 		return -1;
 	}
@@ -119,7 +129,7 @@ static void live(const char *fifo)
 			close(fd);
 			fd = -1;
 		} else if (fds[1].revents && pass_on(lines, fd)) {
-			_exit(6); /* it would have to be kept for the next connection */
+			note("dropped", NULL, 0); /* what is left to read comes first */
 		}
 	}
 }
