@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from test_cli_device import Command
 
-from lmk import attachment
 from lmk.attachment import attach, connect_session, detach
 from lmk.control import SessionFile
 from lmk.device.interface import Device
 from lmk.errors import ProtocolError, UsageError
+from lmk.install import start_agent
 from lmk.policy import Policy, check_policy, load, parse
 from lmk.policy.fields import flat
 from lmk.proto.record_pb2 import KillReport
@@ -65,8 +65,6 @@ def next_report(session: Session, pid: int) -> KillReport:
 def test_a_kill_before_the_host_heard_hello_is_among_its_sessions_reports(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start_agent = attachment.start_agent
-
     def start_and_kill(*arguments: Any, **options: Any) -> SessionFile:
         """The agent runs, Hello is not said, and the device is short of memory, so to speak."""
         file = start_agent(*arguments, **options)
@@ -77,7 +75,7 @@ def test_a_kill_before_the_host_heard_hello_is_among_its_sessions_reports(
 
     detach(device)
     with apps(device, 900) as (pid,):
-        monkeypatch.setattr(attachment, "start_agent", start_and_kill)
+        monkeypatch.setattr("lmk.attachment.start_agent", start_and_kill)
         with attach(device, quiet_policy(), lease=timedelta(minutes=10)) as session:
             assert [each.victim.pid for each in session.reports(follow=False)] == [pid]
             # Whoever comes to it later begins with what comes later.
