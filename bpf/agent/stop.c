@@ -182,24 +182,37 @@ static void remove_pins(const char *dir, bool patient)
 		     lmkd_replaced(dir) ? "lmkd" : "the other killer", strerror(-error));
 }
 
+/* -EWOULDBLOCK. */
 static int stop_lock(const char *dir, int how)
 {
 	char path[128];
-	int fd;
+	int fd, error;
 
 	snprintf(path, sizeof(path), "%s/stopping", dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		fail(EXIT_USAGE, "%s: %s", path, strerror(errno));
-	while (flock(fd, how))
-		if (errno != EINTR)
-			fail(EXIT_BUG, "%s: flock: %s", path, strerror(errno));
+	while (flock(fd, how)) {
+		error = -errno;
+		if (error == -EINTR)
+			continue;
+		if (error != -EWOULDBLOCK)
+			fail(EXIT_BUG, "%s: flock: %s", path, strerror(-error));
+		close(fd);
+		return error;
+	}
 	return fd;
 }
 
 int stop_wait(const char *dir)
 {
 	return stop_lock(dir, LOCK_SH);
+}
+
+static int stopped_nothing(void)
+{
+	puts("{\"stopped\": \"nothing\"}");
+	return EXIT_OK;
 }
 
 static int stop_session(const char *dir, enum stop_what wanted)
@@ -218,10 +231,8 @@ static int stop_session(const char *dir, enum stop_what wanted)
 	if (flock(lock, LOCK_EX | LOCK_NB)) {
 		bool answered = false;
 
-		if (wanted != STOP_SESSION) {
-			puts("{\"stopped\": \"nothing\"}");
-			return EXIT_OK;
-		}
+		if (wanted != STOP_SESSION)
+			return stopped_nothing();
 		if (!wait_for_end(dir, lock, &answered,
 				  ASKED_NS + (give_back_noted(dir) ? KILLERS_NS : 0))) {
 			if (session_read(dir, &session))
@@ -250,15 +261,28 @@ static int stop_session(const char *dir, enum stop_what wanted)
 	return EXIT_OK;
 }
 
+static bool nothing_left(const char *dir)
+{
+	struct session session;
+
+	return !pins_present() && !give_back_noted(dir) && session_read(dir, &session);
+}
+
 int stop_main(const char *dir, enum stop_what wanted)
 {
 	int stopping, code;
 
+	/* Of a folder that somebody removes just now nothing is made anew. */
+	if (wanted != STOP_SESSION && nothing_left(dir))
+		return stopped_nothing();
 	prepare_dir(dir);
-	/* The others ask nobody to go, and one of them may wait for long. */
-	if (wanted != STOP_SESSION)
+	/* Asks nobody to go, and may wait for long: it holds nobody up. */
+	if (wanted == STOP_LEFTOVERS_PATIENTLY)
 		return stop_session(dir, wanted);
-	stopping = stop_lock(dir, LOCK_EX);
+	/* One that is at work gives back what dead ones left, too. */
+	stopping = stop_lock(dir, wanted == STOP_LEFTOVERS ? LOCK_EX | LOCK_NB : LOCK_EX);
+	if (stopping < 0)
+		return stopped_nothing();
 	code = stop_session(dir, wanted);
 	close(stopping);
 	return code;
