@@ -196,8 +196,8 @@ def on_request() -> Policy:
     """Nobody dies but by request, and only these tests' apps: as they run, or are registered."""
     wanted = load("default")
     wanted.scarcity.available_below_pct = 0
-    for uid in (APP_UID, MAIN_UID):
-        wanted.only_uids.add(first=uid, last=uid)
+    wanted.only_uids.add(first=APP_UID, last=APP_UID)
+    wanted.only_uids.add(first=MAIN_UID, last=MAIN_UID + 9)
     return wanted
 
 
