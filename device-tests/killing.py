@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from lmk.device.root import Root
-from lmk.install import gather
+from lmk.facts import gather
 
 __all__ = ["daemons", "kill_9"]
 

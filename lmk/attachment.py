@@ -19,7 +19,8 @@ from lmk.device.interface import Device
 from lmk.device.probe import Probe
 from lmk.device.root import Root, find_root
 from lmk.errors import TransientError, UsageError
-from lmk.install import Facts, examine, gather, give_back, install, start_agent, undo_start
+from lmk.facts import Facts, gather
+from lmk.install import examine, give_back, install, start_agent, undo_start
 from lmk.policy import Policy, load, stopped_killer
 from lmk.report.text import printable
 from lmk.session import Session, abandoned, lease_ms_of

@@ -28,7 +28,8 @@ from lmk.device.interface import ByteStream, Device
 from lmk.device.root import Root
 from lmk.device.service import ServiceRefusedError
 from lmk.errors import LmkError, TransientError, UsageError
-from lmk.install import gather, give_back
+from lmk.facts import gather
+from lmk.install import give_back
 from lmk.policy import Policy, load
 from lmk.proto.control_pb2 import (
     ControlReply,

@@ -3,6 +3,8 @@
 #ifndef LMK_AGENT_EXIT_CODE_H
 #define LMK_AGENT_EXIT_CODE_H
 
+#include <stdbool.h>
+
 enum exit_code {
 	EXIT_OK = 0,
 	EXIT_BUG = 1,
@@ -19,5 +21,11 @@ void fail(enum exit_code code, const char *format, ...)
 
 /* One line in the agent's log (its stderr), with the time. */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Of what happens again and again: the first time, the second, the fourth, and so on. */
+static inline bool count_is_logged(unsigned long long count)
+{
+	return !(count & (count - 1));
+}
 
 #endif

@@ -35,19 +35,10 @@ static int open_spool(struct shared *shared)
 	return 0;
 }
 
-/* The kill made first of those not in the spool; NULL: none is left. */
-static struct kill *first_kill(struct shared *shared)
+/* And not in the spool. */
+static bool is_left(const struct shared *shared, const struct kill *kill)
 {
-	struct kill *first = NULL;
-
-	for (int i = 0; i < KILL_SLOTS; i++) {
-		struct kill *kill = &shared->kills[i];
-
-		if (kill->state != KILL_FREE && kill->event.kill_id != shared->last_kill_id &&
-		    (!first || kill->event.kill_id < first->event.kill_id))
-			first = kill;
-	}
-	return first;
+	return kill->state != KILL_FREE && kill->event.kill_id != shared->last_kill_id;
 }
 
 /* Frees every slot: what is in one is over, or nobody is left to follow it. */
@@ -59,7 +50,7 @@ static int spool_kills(struct shared *shared)
 
 	if (error)
 		return error;
-	while ((first = first_kill(shared))) {
+	while ((first = first_kill(shared, is_left))) {
 		lmkd_keep(shared, first);
 		spool_append(&spool, payload,
 			     record_kill(payload, spool.run, spool.next_seq, first, NULL));

@@ -43,7 +43,7 @@ static void note_silent(const char *dir, int why)
 	int error = lmkd_silent(dir) ? 0 : boot_note_write(dir, SILENT, "");
 
 	count++;
-	if (!(count & (count - 1)))
+	if (count_is_logged(count))
 		log_line("lmkd: no answer on " LMKD_SOCKET ", %u times so far: %s", count,
 			 strerror(-why));
 	if (error)

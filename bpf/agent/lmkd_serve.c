@@ -79,7 +79,7 @@ static int keep_policy(void *context)
 
 	(void)context;
 	count++;
-	if (!(count & (count - 1)))
+	if (count_is_logged(count))
 		log_line("lmkd socket: properties have changed (%llu times so far): the policy "
 			 "stays as it is",
 			 count);

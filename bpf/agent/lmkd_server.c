@@ -28,7 +28,7 @@ static void refuse(struct lmkd_server *server, const struct lmkd_client *client,
 {
 	__u64 count = ++server->counters.refused[refusal];
 
-	if (!(count & (count - 1)))
+	if (count_is_logged(count))
 		log_line("lmkd socket: command %u of pid %d refused, %llu times so far: %s",
 			 command, client->pid, count, lmkd_refusal_text(refusal));
 }
@@ -61,7 +61,7 @@ static void drop_deaf(struct lmkd_server *server, struct lmkd_client *client)
 {
 	__u64 count = ++server->counters.clients_deaf;
 
-	if (!(count & (count - 1)))
+	if (count_is_logged(count))
 		log_line("lmkd socket: pid %d does not read: dropped, the %lluth so far",
 			 client->pid, count);
 	drop(server, client);

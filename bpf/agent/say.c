@@ -151,13 +151,20 @@ static const lmk_v1_Policy *policy_of(const struct agent *agent, const struct ki
 	return kill->event.rules_generation == rules_generation() ? &agent->policy : NULL;
 }
 
-static bool is_untold(const struct kill *kill)
+static bool is_untold(const struct shared *shared, const struct kill *kill)
 {
 	__u32 state = atomic_load_explicit(&kill->state, memory_order_acquire);
 
+	(void)shared;
 	if (state == KILL_FREE || kill->told)
 		return false;
 	return state == KILL_DONE || atomic_load_explicit(&kill->named, memory_order_acquire);
+}
+
+static bool is_done(const struct shared *shared, const struct kill *kill)
+{
+	(void)shared;
+	return atomic_load_explicit(&kill->state, memory_order_acquire) == KILL_DONE;
 }
 
 static void tell(struct agent *agent, struct kill *kill)
@@ -171,42 +178,19 @@ static void tell(struct agent *agent, struct kill *kill)
 /* Over lmkd's socket, in the order they were made, as lmkd does it: when the signal is sent. */
 static void tell_kills(struct agent *agent)
 {
-	struct shared *shared = agent->shared;
+	struct kill *first;
 
-	for (;;) {
-		struct kill *first = NULL;
-
-		for (__u32 i = 0; i < KILL_SLOTS; i++) {
-			struct kill *kill = &shared->kills[i];
-
-			if (is_untold(kill) &&
-			    (!first || kill->event.kill_id < first->event.kill_id))
-				first = kill;
-		}
-		if (!first)
-			return;
+	while ((first = first_kill(agent->shared, is_untold)))
 		tell(agent, first);
-	}
 }
 
 static void report_own(struct agent *agent)
 {
 	struct shared *shared = agent->shared;
 	__u8 payload[lmk_v1_Record_size];
+	struct kill *first;
 
-	for (;;) {
-		struct kill *first = NULL;
-
-		/* In the order they were made. */
-		for (__u32 i = 0; i < KILL_SLOTS; i++) {
-			struct kill *kill = &shared->kills[i];
-
-			if (atomic_load_explicit(&kill->state, memory_order_acquire) == KILL_DONE &&
-			    (!first || kill->event.kill_id < first->event.kill_id))
-				first = kill;
-		}
-		if (!first)
-			return;
+	while ((first = first_kill(shared, is_done))) {
 		/* It has become done since the others were told. */
 		if (!first->told)
 			tell(agent, first);

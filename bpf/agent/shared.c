@@ -72,3 +72,17 @@ int shared_take_ready(void)
 	}
 	return 0;
 }
+
+struct kill *first_kill(struct shared *shared,
+			bool (*wanted)(const struct shared *shared, const struct kill *kill))
+{
+	struct kill *first = NULL;
+
+	for (int i = 0; i < KILL_SLOTS; i++) {
+		struct kill *kill = &shared->kills[i];
+
+		if (wanted(shared, kill) && (!first || kill->event.kill_id < first->event.kill_id))
+			first = kill;
+	}
+	return first;
+}

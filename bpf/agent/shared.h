@@ -93,6 +93,10 @@ struct shared *shared_create(void);
 /* What FD_SHARED holds. NULL with errno: not there, or of another edition. */
 struct shared *shared_open(void);
 
+/* The kill made first of those that are `wanted`; NULL: none is. */
+struct kill *first_kill(struct shared *shared,
+			bool (*wanted)(const struct shared *shared, const struct kill *kill));
+
 /* Has the inherited descriptors (but FD_READY) survive execve(2). */
 void shared_keep_across_exec(void);
 

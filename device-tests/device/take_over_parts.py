@@ -53,8 +53,12 @@ def harmless() -> Policy:
     return parse('name: "harmless" only_uids { first: 4000000 last: 4000000 }')
 
 
-def replace(device: Device, *, lease: timedelta | None = None) -> Session:
-    return lmk.attach(device, harmless(), lease=lease, replace_lmkd=True).keep()
+def replace(
+    device: Device, policy: Policy | None = None, *, lease: timedelta | None = None
+) -> Session:
+    """lmk in lmkd's place, under `policy`: by default nobody can be its victim."""
+    wanted = harmless() if policy is None else policy
+    return lmk.attach(device, wanted, lease=lease, replace_lmkd=True).keep()
 
 
 class Detaching:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from activity_manager import ActivityManager
 from conftest import booted, connected
 from take_over_parts import LOG, MUTE, STUBBORN, killers, property_of, until
 
@@ -18,6 +19,8 @@ from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.virtual.services import start_lmkd
 from lmk.virtual.stand_in import stand_in
+
+_MANAGER = "activity_manager"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,22 @@ def lmkd_device(lmkd_guest: str) -> Iterator[Device]:
         finally:
             root.run(f"rm -f {STUBBORN} {MUTE}")
             lmk.detach(device)
+
+
+@pytest.fixture(scope="module")
+def running_activity_manager(lmkd_guest: str) -> str:
+    """Its stand-in runs, for all tests of the file; under this name."""
+    with connected(lmkd_guest) as device:
+        ActivityManager.started(device, _MANAGER)
+    return _MANAGER
+
+
+@pytest.fixture
+def activity_manager(running_activity_manager: str, root: Root) -> ActivityManager:
+    """It has come to lmkd."""
+    found = ActivityManager(root, running_activity_manager)
+    found.await_server("lmkd")
+    return found
 
 
 @pytest.fixture

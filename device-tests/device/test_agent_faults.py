@@ -16,7 +16,7 @@ from lmk.attachment import attach, detach
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.errors import UsageError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import Lifecycle, Lost, Record
 from lmk.report import Position

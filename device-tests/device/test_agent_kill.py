@@ -16,7 +16,7 @@ from loaded import ASIDE_KB
 from lmk.attachment import attach
 from lmk.device.interface import Device
 from lmk.device.root import Root
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import KillPath, KillReport, Lifecycle, Signal
 from lmk.report import Position

@@ -33,7 +33,7 @@ import lmk
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.errors import LmkError, TransientError, UsageError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import Policy, load
 from lmk.proto.policy_pb2 import AppRule, OtherKiller
 from lmk.proto.record_pb2 import KillPath, Lifecycle

@@ -18,7 +18,7 @@ import lmk
 from lmk.build import build
 from lmk.device.interface import Device
 from lmk.device.root import Root
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.package import Packaged, init_rc, magisk
 
 pytest_plugins = ("take_over_plugin",)

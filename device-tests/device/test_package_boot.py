@@ -26,7 +26,7 @@ from lmk.build import build
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.errors import UsageError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.package import Packaged, init_rc, write
 from lmk.proto.record_pb2 import Lifecycle
 from lmk.report import Position, SessionOverError

@@ -16,7 +16,7 @@ import lmk
 from lmk.build import build
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.package import systemd
 from lmk.policy import Policy
 from lmk.proto.policy_pb2 import OtherKiller

@@ -15,7 +15,7 @@ from lmk.attachment import attach
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.errors import TransientError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import Policy
 from lmk.proto.control_pb2 import Status
 from lmk.proto.policy_pb2 import AppRule

@@ -18,7 +18,7 @@ from lmk.attachment import attach, detach
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.errors import UsageError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import Policy, load
 from lmk.proto.control_pb2 import Status
 from lmk.proto.policy_pb2 import AppRule

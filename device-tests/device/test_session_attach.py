@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 import lmk
-from lmk import attachment, build, install
+from lmk import attachment, build
 from lmk.build import Bundle
 from lmk.build.bundle import pack
 from lmk.build.sources import source_root
 from lmk.device.interface import Device
 from lmk.errors import ProtocolError, TransientError, UnsupportedError, UsageError
+from lmk.facts import Facts
 from lmk.policy import parse, preset
 from lmk.proto.record_pb2 import KillPath, Lifecycle, Signal
 from lmk.report import SessionOverError, parse_position
@@ -60,7 +61,7 @@ def another_build(bundle: Bundle, path: Path) -> Bundle:
     return build.open_bundle(path)
 
 
-def facts_of(device: Device) -> install.Facts:
+def facts_of(device: Device) -> Facts:
     return attachment.gather_as_root(device)[1]
 
 

@@ -14,7 +14,7 @@ import lmk
 from lmk.control import SessionFile
 from lmk.device.interface import Device
 from lmk.errors import ProtocolError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.proto.control_pb2 import ControlReply, ControlRequest, Done, GetStatus, StreamRequest
 from lmk.proto.record_pb2 import Hello, Lifecycle, Record, Stream
 from lmk.report import Position

@@ -21,7 +21,7 @@ from loaded import ASIDE_KB, FOLDER, loaded
 from lmk.attachment import attach, detach
 from lmk.device.interface import Device
 from lmk.device.root import Root
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import Policy, load
 from lmk.proto.record_pb2 import OtherKill, Record
 from lmk.report import Position, encode_record

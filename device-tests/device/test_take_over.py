@@ -31,7 +31,7 @@ from lmk.attachment import probe
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.errors import TransientError, UsageError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import load
 from lmk.proto.record_pb2 import KillPath, Lifecycle
 from lmk.report import Position
@@ -193,7 +193,7 @@ def test_with_agent_and_guardian_dead_handlers_kill_where_they_do_it_in_the_kern
     """On the assisted path they would not: lmkd is back by itself."""
     wanted = load("default")
     wanted.only_uids.add(first=_UID, last=_UID)
-    first = lmk.attach(device, wanted, lease=None, replace_lmkd=True, prockill_bytes=16).keep()
+    first = replace(device, wanted)
     status = first.status()
     kill_9(root, status.guardian_pid, status.agent_pid)
     if first.hello.kill_path != KillPath.KILL_PATH_IN_KERNEL:

@@ -17,9 +17,8 @@ from activity_manager import (
     on_request,
 )
 from killing import kill_9
-from take_over_parts import server, until
+from take_over_parts import replace, server, until
 
-import lmk
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.policy import Policy, load
@@ -40,10 +39,6 @@ _PRESSURE = timedelta(minutes=10)
 @pytest.fixture
 def device(lmkd_device: Device) -> Device:
     return lmkd_device
-
-
-def replaced(device: Device, policy: Policy) -> Session:
-    return lmk.attach(device, policy, lease=None, replace_lmkd=True, prockill_bytes=16).keep()
 
 
 @contextmanager
@@ -67,7 +62,7 @@ def test_a_kill_is_told_when_the_signal_is_sent(device: Device, root: Root) -> N
     # Until then the record waits for the victim's end.
     wanted.timing.kill_timeout_ms = 60_000
     device.push(stand_in("hold", device.run("uname -m").text.strip()), "/run/hold", mode=0o755)
-    session = replaced(device, wanted)
+    session = replace(device, wanted)
     with manager(device, "am-signal") as found, app(device) as pid:
         # It cannot end before ActivityManager knows.
         text = f"got {PROCKILL:08x}{pid:08x}"
@@ -85,7 +80,7 @@ def test_a_kill_is_told_when_the_signal_is_sent(device: Device, root: Root) -> N
 def test_a_kill_that_nobody_heard_of_is_told_once_also_by_a_later_agent(
     device: Device, root: Root
 ) -> None:
-    session = replaced(device, on_request())
+    session = replace(device, on_request())
     with app(device) as pid:
         assert session.request_kill(0).victim_pid == pid
         until(lambda: reports(session, session.hello.run))
@@ -122,7 +117,7 @@ def killed_by_handlers(device: Device, root: Root) -> int:
 
 @pytest.mark.timeout(1200)
 def test_kills_without_an_agent_are_told_by_the_next(device: Device, root: Root) -> None:
-    session = replaced(device, under_pressure())
+    session = replace(device, under_pressure())
     if session.hello.kill_path != KillPath.KILL_PATH_IN_KERNEL:
         pytest.skip("here nobody kills without an agent")
     with manager(device, "am-absent") as found:
@@ -138,7 +133,7 @@ def test_kills_without_an_agent_are_told_by_the_next(device: Device, root: Root)
         status = session.status()
         kill_9(root, status.guardian_pid, status.agent_pid)
         pids.append(killed_by_handlers(device, root))
-        replaced(device, on_request())
+        replace(device, on_request())
         until(lambda: len(found.kills()) >= len(pids))
         found.await_server("lmk-agent")
         found.kill_count()

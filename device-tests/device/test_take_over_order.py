@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from take_over_parts import until
+from take_over_parts import replace, until
 
 import lmk
 from lmk.bench.killers.registrar import Registrar
@@ -66,7 +66,7 @@ def test_the_order_is_the_same_by_socket_and_by_proc(
     wanted.kills.order = order
     wanted.rest.pageout_min_score = 1001
     wanted.only_uids.add(first=FIRST_UID, last=LAST_UID)
-    session = lmk.attach(device, wanted, lease=None, replace_lmkd=True, prockill_bytes=16).keep()
+    session = replace(device, wanted)
     reports = Reports(session)
     with Population(device, rows(None)) as population:
         for name, adj, _ in _APPS:

@@ -22,7 +22,7 @@ from activity_manager import (
 )
 from conftest import connected
 from killing import kill_9
-from take_over_parts import property_of, until
+from take_over_parts import property_of, replace, until
 
 import lmk
 from lmk.device.interface import Device
@@ -59,10 +59,6 @@ def pids(device: Device) -> Iterator[list[int]]:
         yield [stack.enter_context(app(device)) for _ in range(_APPS)]
 
 
-def attach(device: Device) -> Session:
-    return lmk.attach(device, on_request(), lease=None, replace_lmkd=True, prockill_bytes=16).keep()
-
-
 def begin_all(process_list: ProcessList, pids: list[int]) -> None:
     for number, pid in enumerate(pids):
         process_list.begin(pid, MAIN_UID + number, 900 + number, service=number == 0)
@@ -96,7 +92,7 @@ def test_from_lmkd_to_lmk_and_back(
     device: Device, root: Root, process_list: ProcessList, pids: list[int]
 ) -> None:
     begin_all(process_list, pids)
-    session = attach(device)
+    session = replace(device, on_request())
     come_again(process_list, "lmk-agent", 1)
     assert until(lambda: property_of(root, "sys.lmk.minfree_levels")) == MINFREE_LEVELS
     assert session.status().lmkd_socket.processes == 0, "lmkd knew them"
@@ -124,7 +120,7 @@ def test_from_lmkd_to_lmk_and_back(
 def test_over_a_new_agent_all_are_registered_again_and_each_kill_is_heard_once(
     device: Device, root: Root, process_list: ProcessList, pids: list[int]
 ) -> None:
-    session = attach(device)
+    session = replace(device, on_request())
     come_again(process_list, "lmk-agent", 1)
     begin_all(process_list, pids)
     await_registered(session, _APPS)
@@ -148,7 +144,7 @@ def test_over_a_new_agent_all_are_registered_again_and_each_kill_is_heard_once(
 def test_a_count_is_told_apart_from_kills_that_come_meanwhile(
     device: Device, process_list: ProcessList, pids: list[int]
 ) -> None:
-    session = attach(device)
+    session = replace(device, on_request())
     come_again(process_list, "lmk-agent", 1)
     begin_all(process_list, pids)
     await_registered(session, _APPS)

@@ -18,11 +18,9 @@ from activity_manager import (
     adj_of,
     on_request,
 )
-from conftest import connected
 from killing import kill_9
-from take_over_parts import until
+from take_over_parts import replace, until
 
-import lmk
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.policy import Policy
@@ -46,20 +44,9 @@ def device(lmkd_device: Device) -> Device:
     return lmkd_device
 
 
-@pytest.fixture(scope="module")
-def running_stand_in(lmkd_guest: str) -> None:
-    with connected(lmkd_guest) as device:
-        ActivityManager.started(device, "activity_manager")
-
-
-@pytest.fixture
-def manager(running_stand_in: None, root: Root) -> ActivityManager:
-    return ActivityManager(root, "activity_manager")
-
-
-def replaced(device: Device, manager: ActivityManager, policy: Policy) -> Session:
-    session = lmk.attach(device, policy, lease=None, replace_lmkd=True, prockill_bytes=16).keep()
-    manager.await_server("lmk-agent")
+def replaced(device: Device, activity_manager: ActivityManager, policy: Policy) -> Session:
+    session = replace(device, policy)
+    activity_manager.await_server("lmk-agent")
     return session
 
 
@@ -77,10 +64,10 @@ def app(device: Device, name: str, adj: int) -> Iterator[int]:
         yield eater.await_phase("grown", _PATIENCE).pid
 
 
-def register(manager: ActivityManager, *words: int) -> None:
+def register(activity_manager: ActivityManager, *words: int) -> None:
     """PROCPRIO with these words, and done."""
-    manager.send(PROCPRIO, *words)
-    manager.kill_count()
+    activity_manager.send(PROCPRIO, *words)
+    activity_manager.kill_count()
 
 
 def kills(session: Session) -> list[KillReport]:
@@ -99,42 +86,42 @@ def next_victim(session: Session) -> Process:
 
 
 def test_a_rule_for_a_uid_is_for_who_is_registered_under_it(
-    device: Device, manager: ActivityManager
+    device: Device, activity_manager: ActivityManager
 ) -> None:
     """As an isolated process is: it runs under a uid of its own, and is of its app's."""
-    session = replaced(device, manager, protecting(MAIN_UID))
+    session = replaced(device, activity_manager, protecting(MAIN_UID))
     with app(device, "isolated", 0) as isolated, app(device, "other", 900) as other:
-        register(manager, isolated, MAIN_UID, 950, _APP)
-        register(manager, other, APP_UID, 900, _APP)
+        register(activity_manager, isolated, MAIN_UID, 950, _APP)
+        register(activity_manager, other, APP_UID, 900, _APP)
         victim = next_victim(session)
         assert (victim.pid, victim.uid, victim.service) == (other, APP_UID, False)
         assert session.request_kill(0).outcome == "no_victim"
         # No more than the kernel knows: its own uid is protected by nobody.
-        manager.send(PROCREMOVE, isolated)
-        manager.kill_count()
+        activity_manager.send(PROCREMOVE, isolated)
+        activity_manager.kill_count()
         victim = next_victim(session)
         assert (victim.pid, victim.uid, victim.oom_score_adj) == (isolated, APP_UID, 950)
 
 
 def test_a_process_that_is_registered_again_as_what_it_runs_as_is_that(
-    device: Device, manager: ActivityManager
+    device: Device, activity_manager: ActivityManager
 ) -> None:
-    session = replaced(device, manager, protecting(MAIN_UID))
+    session = replaced(device, activity_manager, protecting(MAIN_UID))
     with app(device, "isolated", 0) as pid:
-        register(manager, pid, MAIN_UID, 950, _APP)
+        register(activity_manager, pid, MAIN_UID, 950, _APP)
         assert session.request_kill(0).outcome == "no_victim"
-        register(manager, pid, APP_UID, 950, _APP)
+        register(activity_manager, pid, APP_UID, 950, _APP)
         assert next_victim(session).uid == APP_UID
 
 
 def test_an_adj_for_lmkd_only_decides_who_dies(
-    device: Device, root: Root, manager: ActivityManager
+    device: Device, root: Root, activity_manager: ActivityManager
 ) -> None:
-    session = replaced(device, manager, on_request())
+    session = replaced(device, activity_manager, on_request())
     with app(device, "last", 900) as last, app(device, "first", 0) as first:
         # The other way round than /proc has it.
-        register(manager, last, APP_UID, 100, _APP, _FOR_LMKD_ONLY)
-        register(manager, first, APP_UID, 950, _SERVICE, _FOR_LMKD_ONLY)
+        register(activity_manager, last, APP_UID, 100, _APP, _FOR_LMKD_ONLY)
+        register(activity_manager, first, APP_UID, 950, _SERVICE, _FOR_LMKD_ONLY)
         assert (adj_of(root, last), adj_of(root, first)) == (900, 0), "not written"
         assert session.request_kill(951).outcome == "no_victim"
         victim = next_victim(session)
@@ -143,18 +130,18 @@ def test_an_adj_for_lmkd_only_decides_who_dies(
         assert victim.service
         assert session.request_kill(101).outcome == "no_victim", "it counts as 100"
         # Told with an adj that is written, it has that one and no other.
-        register(manager, last, APP_UID, 700, _APP, 0)
+        register(activity_manager, last, APP_UID, 700, _APP, 0)
         victim = next_victim(session)
         assert (victim.pid, victim.oom_score_adj) == (last, 700)
         assert not victim.oom_score_adj_told
 
 
 def test_nobodys_word_makes_a_victim_of_who_is_never_killed(
-    device: Device, manager: ActivityManager
+    device: Device, activity_manager: ActivityManager
 ) -> None:
-    session = replaced(device, manager, on_request())
+    session = replaced(device, activity_manager, on_request())
     with app(device, "never", -1000) as pid:
-        register(manager, pid, APP_UID, 950, _APP, _FOR_LMKD_ONLY)
+        register(activity_manager, pid, APP_UID, 950, _APP, _FOR_LMKD_ONLY)
         assert session.request_kill(0).outcome == "no_victim"
 
 
@@ -168,24 +155,24 @@ def rename(root: Root, pid: int, name: str) -> None:
 
 
 def test_a_name_is_known_as_soon_as_a_process_is_registered(
-    device: Device, root: Root, manager: ActivityManager
+    device: Device, root: Root, activity_manager: ActivityManager
 ) -> None:
     """Also where no adj is written, which the handlers would see, and where it had another one."""
     wanted = on_request()
     wanted.rules.append(AppRule(process="com.example.named", floor_score=940))
     with app(device, "com.example.prior", 0) as pid:
-        session = replaced(device, manager, wanted)
+        session = replaced(device, activity_manager, wanted)
         rename(root, pid, "com.example.named")
-        register(manager, pid, APP_UID, 950, _APP, _FOR_LMKD_ONLY)
+        register(activity_manager, pid, APP_UID, 950, _APP, _FOR_LMKD_ONLY)
         assert session.request_kill(941).outcome == "no_victim"
         victim = next_victim(session)
     assert (victim.pid, victim.name, victim.rule) == (pid, "com.example.named", 1)
 
 
 def test_what_was_said_outlives_the_agent_and_not_a_purge(
-    device: Device, root: Root, manager: ActivityManager
+    device: Device, root: Root, activity_manager: ActivityManager
 ) -> None:
-    session = replaced(device, manager, protecting(MAIN_UID))
+    session = replaced(device, activity_manager, protecting(MAIN_UID))
     single = ActivityManager.started(device, "am-registered")
     try:
         single.await_server("lmk-agent")
@@ -194,15 +181,15 @@ def test_what_was_said_outlives_the_agent_and_not_a_purge(
             single.end()
             before = session.status()
             # Nobody comes to the new agent, who would purge what the last one knew.
-            manager.end()
+            activity_manager.end()
             kill_9(root, before.agent_pid)
             until(lambda: session.status().agent_pid != before.agent_pid)
             assert session.status().lmkd_socket.processes == 1
             assert session.request_kill(0).outcome == "no_victim"
             ActivityManager.started(device, "activity_manager")
-            manager.await_server("lmk-agent")
+            activity_manager.await_server("lmk-agent")
             # It has purged, as ActivityManager does whenever it comes.
-            manager.kill_count()
+            activity_manager.kill_count()
             assert session.status().lmkd_socket.processes == 0
             victim = next_victim(session)
             assert (victim.pid, victim.uid, victim.oom_score_adj) == (isolated, APP_UID, 900)
@@ -211,9 +198,9 @@ def test_what_was_said_outlives_the_agent_and_not_a_purge(
 
 
 def test_what_was_said_stays_when_its_client_goes_until_somebody_purges(
-    device: Device, root: Root, manager: ActivityManager
+    device: Device, root: Root, activity_manager: ActivityManager
 ) -> None:
-    session = replaced(device, manager, protecting(MAIN_UID))
+    session = replaced(device, activity_manager, protecting(MAIN_UID))
     single = ActivityManager.started(device, "am-registered")
     single.await_server("lmk-agent")
     with app(device, "isolated", 900) as isolated:
@@ -221,19 +208,19 @@ def test_what_was_said_stays_when_its_client_goes_until_somebody_purges(
         single.end()
         assert session.request_kill(0).outcome == "no_victim"
         until(lambda: session.status().lmkd_socket.clients == 1)
-        manager.send(PROCPURGE)
-        manager.kill_count()
+        activity_manager.send(PROCPURGE)
+        activity_manager.kill_count()
         assert next_victim(session).uid == APP_UID
 
 
 def test_a_recycled_pid_does_not_inherit_what_was_said(
-    device: Device, root: Root, manager: ActivityManager
+    device: Device, root: Root, activity_manager: ActivityManager
 ) -> None:
-    session = replaced(device, manager, protecting(MAIN_UID))
+    session = replaced(device, activity_manager, protecting(MAIN_UID))
     program = stand_in("recycled", device.run("uname -m").text.strip())
     device.push(program, "/run/recycled", mode=0o755)
     with app(device, "gone", 900) as pid:
-        register(manager, pid, MAIN_UID, 950, _SERVICE, _FOR_LMKD_ONLY)
+        register(activity_manager, pid, MAIN_UID, 950, _SERVICE, _FOR_LMKD_ONLY)
         root.run(f"kill -9 {pid}")
         until(lambda: root.run(f"/run/recycled {pid} {APP_UID}").exit_code == 0)
         victim = next_victim(session)

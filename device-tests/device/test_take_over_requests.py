@@ -28,7 +28,7 @@ from activity_manager import (
     on_request,
 )
 from conftest import connected
-from take_over_parts import until
+from take_over_parts import replace, until
 
 import lmk
 from lmk.device.interface import Device
@@ -56,7 +56,7 @@ def root(device: Device) -> Root:
 @pytest.fixture(scope="module")
 def session(device: Device) -> Iterator[Session]:
     """In lmkd's place; nobody dies but by request, and only this test's uid."""
-    yield lmk.attach(device, on_request(), lease=None, replace_lmkd=True, prockill_bytes=16).keep()
+    yield replace(device, on_request())
     lmk.detach(device)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from activity_manager import APP_UID, on_request
 from killing import kill_9
 from take_over_parts import (
     MUTE,
@@ -26,8 +27,7 @@ from lmk.attachment import probe
 from lmk.device.interface import Device
 from lmk.device.root import Root
 from lmk.errors import TransientError
-from lmk.install import gather
-from lmk.policy import load
+from lmk.facts import gather
 from lmk.proto.record_pb2 import KillPath, Lifecycle
 from lmk.session import Session
 from lmk.workload.eater import Eater
@@ -35,7 +35,6 @@ from lmk.workload.eater import Eater
 pytest_plugins = ("take_over_plugin",)
 pytestmark = pytest.mark.virtual_only
 
-_UID = 19001
 _PATIENCE = timedelta(seconds=90)
 
 
@@ -69,23 +68,16 @@ def silent(root: Root) -> bool:
 
 
 def kills_somebody(device: Device, session: Session) -> None:
-    with Eater(device, 4, adj=900, uid=_UID, name="victim") as eater:
+    with Eater(device, 4, adj=900, uid=APP_UID, name="victim") as eater:
         pid = eater.await_phase("grown", _PATIENCE).pid
         answer = session.request_kill(900)
     assert (answer.outcome, answer.victim_pid) == ("killed", pid)
 
 
-def on_request(device: Device, *, lease: timedelta | None = None) -> Session:
-    wanted = load("default")
-    wanted.scarcity.available_below_pct = 0
-    wanted.only_uids.add(first=_UID, last=_UID)
-    return lmk.attach(device, wanted, lease=lease, replace_lmkd=True, prockill_bytes=16).keep()
-
-
 def test_a_detach_says_so_and_lmk_goes_on_killing_until_lmkd_answers(
     device: Device, root: Root, mute: None
 ) -> None:
-    session = on_request(device)
+    session = replace(device, on_request())
     with pytest.raises(TransientError, match=r"lmkd was started and does not answer.*goes on"):
         lmk.detach(device)
     assert silent(root)
@@ -126,7 +118,7 @@ def tried(root: Root, times: int) -> bool:
 def test_the_end_of_a_lease_waits_for_lmkd_and_the_guardian_lets_it(
     device: Device, root: Root, mute: None
 ) -> None:
-    session = on_request(device, lease=timedelta(seconds=3))
+    session = replace(device, on_request(), lease=timedelta(seconds=3))
     agent = session.status().agent_pid
     until(lambda: silent(root))
     # By then it is longer than an agent may that lets its lease run out.
@@ -139,7 +131,7 @@ def test_the_end_of_a_lease_waits_for_lmkd_and_the_guardian_lets_it(
 def test_an_agent_that_dies_meanwhile_is_followed_by_one_that_waits(
     device: Device, root: Root, mute: None
 ) -> None:
-    session = on_request(device)
+    session = replace(device, on_request())
     with pytest.raises(TransientError):
         lmk.detach(device)
     before = session.status().agent_pid
@@ -188,7 +180,7 @@ def test_a_session_that_waits_for_lmkd_is_not_taken_over(
 def test_an_agent_lost_for_good_is_tried_again_while_lmkd_does_not_answer(
     device: Device, root: Root, mute: None
 ) -> None:
-    session = on_request(device)
+    session = replace(device, on_request())
     killed: set[int] = set()
     while not silent(root):
         file = gather(root).session

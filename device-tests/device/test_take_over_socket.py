@@ -22,7 +22,6 @@ from activity_manager import (
     await_adj,
     on_request,
 )
-from conftest import connected
 from killing import kill_9
 from take_over_parts import killers, replace, until
 
@@ -34,25 +33,10 @@ from lmk.virtual.services import LMKD_SOCKET
 pytest_plugins = ("take_over_plugin",)
 pytestmark = pytest.mark.virtual_only
 
-_NAME = "activity_manager"
-
 
 @pytest.fixture
 def device(lmkd_device: Device) -> Device:
     return lmkd_device
-
-
-@pytest.fixture(scope="module")
-def running_stand_in(lmkd_guest: str) -> None:
-    with connected(lmkd_guest) as device:
-        ActivityManager.started(device, _NAME)
-
-
-@pytest.fixture
-def activity_manager(running_stand_in: None, root: Root) -> ActivityManager:
-    stand_in = ActivityManager(root, _NAME)
-    stand_in.await_server("lmkd")
-    return stand_in
 
 
 def test_activity_manager_finds_lmk_in_lmkds_place_and_lmkd_again(

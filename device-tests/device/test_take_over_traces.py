@@ -10,16 +10,13 @@ from datetime import timedelta
 
 import android_log
 import pytest
-from activity_manager import MINFREE_LEVELS
+from activity_manager import APP_UID, MINFREE_LEVELS, on_request
 from conftest import connected
 from killing import kill_9
 from take_over_parts import property_of, replace, server, until
 
-import lmk
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
-from lmk.policy import load
-from lmk.session import Session
 from lmk.virtual.stand_in import stand_in
 from lmk.workload.eater import Eater
 
@@ -28,7 +25,6 @@ pytestmark = pytest.mark.virtual_only
 
 _LOG, _TRACE = "/run/logd.log", "/sys/kernel/tracing"
 _PATIENCE = timedelta(seconds=60)
-_UID = 19002
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +46,13 @@ def entries(root: Root) -> list[tuple[int, int, android_log.Line | android_log.E
     return [(int(row[0]), int(row[1]), android_log.read(bytes.fromhex(row[2]))) for row in rows]
 
 
-def on_request(device: Device) -> Session:
-    wanted = load("default")
-    wanted.scarcity.available_below_pct = 0
-    wanted.only_uids.add(first=_UID, last=_UID)
-    return lmk.attach(device, wanted, lease=None, replace_lmkd=True, prockill_bytes=16).keep()
-
-
 def test_a_kill_is_in_the_log_and_in_the_trace(
     device: Device, root: Root, log_daemon: None
 ) -> None:
     root.run(f"echo > {_TRACE}/trace; echo 1 > {_TRACE}/tracing_on; : > {_LOG}")
-    with Eater(device, 4, adj=900, uid=_UID, name="com.example.app") as eater:
+    with Eater(device, 4, adj=900, uid=APP_UID, name="com.example.app") as eater:
         pid = eater.await_phase("grown", _PATIENCE).pid
-        session = on_request(device)
+        session = replace(device, on_request())
         agent = session.status().agent_pid
         answer = session.request_kill(900)
         assert (answer.outcome, answer.victim_pid) == ("killed", pid)
@@ -71,11 +60,11 @@ def test_a_kill_is_in_the_log_and_in_the_trace(
     assert {(uid, sender) for uid, sender, _ in found} == {(0, agent)}
     (kill, info, end) = (entry for _, _, entry in found)
     assert isinstance(kill, android_log.Line)
-    beginning = f"Kill 'com.example.app' ({pid}), uid {_UID}, oom_score_adj 900 to free "
+    beginning = f"Kill 'com.example.app' ({pid}), uid {APP_UID}, oom_score_adj 900 to free "
     assert (kill.tag, kill.text[: len(beginning)]) == ("lowmemorykiller", beginning)
     assert isinstance(info, android_log.Event)
     assert (info.tag, len(info.values)) == (10_195_355, 38)
-    assert info.values[:3] == (pid, _UID, 900)
+    assert info.values[:3] == (pid, APP_UID, 900)
     # As the kernel has it: free memory, and the rss that the line says as well.
     assert 0 < info.values[6] < info.values[6] + info.values[7]
     assert f"to free {info.values[4]}kB rss, {info.values[29]}kB swap" in kill.text

@@ -31,7 +31,8 @@ from lmk.errors import (
     UnsupportedError,
     UsageError,
 )
-from lmk.install import gather, start_agent
+from lmk.facts import Facts, gather
+from lmk.install import start_agent
 from lmk.policy import preset
 
 # -- root --------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class OneFile:
         return BundleFile(name, content, hashlib.sha256(content).hexdigest(), 0o700)
 
 
-def do_install(device: ScriptedDevice, root: Root, facts: install.Facts) -> list[str]:
+def do_install(device: ScriptedDevice, root: Root, facts: Facts) -> list[str]:
     with progress.steps("test") as task:
         return install.install(root, facts, cast(Bundle, OneFile()), task, names=("lmk-agent",))
 

@@ -30,7 +30,7 @@ from lmk.build import Bundle
 from lmk.device.interface import Device
 from lmk.device.root import Root, find_root
 from lmk.errors import LmkError
-from lmk.install import gather
+from lmk.facts import gather
 from lmk.policy import Policy, parse
 from lmk.proto.record_pb2 import KillPath, Lifecycle, Record
 from lmk.report import Position
