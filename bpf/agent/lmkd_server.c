@@ -389,10 +389,11 @@ int lmkd_server_open(struct lmkd_server *server, int epoll_fd, int listener,
 
 void lmkd_server_close(struct lmkd_server *server)
 {
+	/* First: who is dropped comes again at once, and must not come to this one. */
+	close(server->listener);
+	server->listener = -1;
 	for (int i = 0; i < LMKD_CLIENTS; i++) {
 		if (server->clients[i].fd >= 0)
 			drop(server, &server->clients[i]);
 	}
-	close(server->listener);
-	server->listener = -1;
 }

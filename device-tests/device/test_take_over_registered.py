@@ -18,7 +18,7 @@ from activity_manager import (
     adj_of,
     on_request,
 )
-from killing import kill_9
+from killing import daemons, kill_9
 from take_over_parts import replace, until
 
 from lmk.device.interface import Device
@@ -183,7 +183,7 @@ def test_what_was_said_outlives_the_agent_and_not_a_purge(
             # Nobody comes to the new agent, who would purge what the last one knew.
             activity_manager.end()
             kill_9(root, before.agent_pid)
-            until(lambda: session.status().agent_pid != before.agent_pid)
+            until(lambda: daemons(root)[1] != before.agent_pid)
             assert session.status().lmkd_socket.processes == 1
             assert session.request_kill(0).outcome == "no_victim"
             ActivityManager.started(device, "activity_manager")

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from activity_manager import APP_UID, on_request
-from killing import kill_9
+from killing import daemons, kill_9
 from take_over_parts import (
     MUTE,
     harmless,
@@ -136,7 +136,8 @@ def test_an_agent_that_dies_meanwhile_is_followed_by_one_that_waits(
         lmk.detach(device)
     before = session.status().agent_pid
     kill_9(root, before)
-    until(lambda: session.status().agent_pid != before)
+    # Its session file is written once it can be asked.
+    until(lambda: daemons(root)[1] != before)
     kills_somebody(device, session)
     speak(root)
     records = said_since(device, session.hello.run)
